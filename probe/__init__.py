@@ -1,0 +1,1 @@
+"""The shared library: formats, statistics and metrics. No command line lives here."""
