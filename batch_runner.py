@@ -36,7 +36,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--smoke-test", action="store_true", help="a few sentences, checked, nothing kept")
     parser.add_argument("--fresh", action="store_true", help="discard what was extracted before")
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
-    parser.add_argument("--dtype", choices=model_loader.DTYPES, help="default: float32 on a CPU, else the model's")
+    parser.add_argument(
+        "--dtype", choices=model_loader.DTYPES, help="default: float32 on a CPU, else the model's"
+    )
     parser.add_argument("--shard-size", type=int, default=SHARD_SIZE, help="stimuli a shard (%(default)s)")
     return parser
 
@@ -95,7 +97,9 @@ def run_variant(args: argparse.Namespace, paths: Paths, family: Family, variant:
     return f"{variant}: {n_open} stimuli extracted in {len(open_shards)} of {len(plan)} shards"
 
 
-def smoke_test(args: argparse.Namespace, paths: Paths, family: Family, variant: str, manifest: Manifest) -> str:
+def smoke_test(
+    args: argparse.Namespace, paths: Paths, family: Family, variant: str, manifest: Manifest
+) -> str:
     """Extract a few sentences and hold them against one-by-one extraction; keeps nothing."""
     few = (manifest.probes or manifest.parallel or manifest.flores)[:12]
     with model_loader.loaded(family, variant, args.dtype, args.device, paths) as (model, tokenizer):
@@ -104,7 +108,9 @@ def smoke_test(args: argparse.Namespace, paths: Paths, family: Family, variant: 
     worst = 0.0
     for position, resid in together.resid.items():
         if not np.isfinite(resid).all():
-            raise ProbeError(f"{family.name}/{variant}: values at '{position}' are not finite; try another --dtype")
+            raise ProbeError(
+                f"{family.name}/{variant}: values at '{position}' are not finite; try another --dtype"
+            )
         reference = np.concatenate([one.resid[position] for one in alone])
         error = np.linalg.norm(resid - reference, axis=-1) / np.linalg.norm(reference, axis=-1)
         worst = max(worst, float(error.max()))

@@ -48,14 +48,16 @@ def pick_device(asked: str | None = None) -> str:
 
 
 def pick_dtype(asked: str | None, device: str, config: Any) -> str:
-    """float32 on a CPU, the checkpoint's own elsewhere, unless asked. Raises ProbeError for float16 on a CPU."""
+    """float32 on a CPU, else the checkpoint's own, unless asked. Raises ProbeError for float16 on a CPU."""
     if asked is None:
         own = str(getattr(config, "dtype", None) or "float32").removeprefix("torch.")
         return "float32" if device == "cpu" else own
     if asked not in DTYPES:
         raise ProbeError(f"dtype {asked} is not one of {', '.join(DTYPES)}")
     if asked == "float16" and device == "cpu":
-        raise ProbeError("float16 on a CPU is ten times slower than float32 and overflows; use --dtype float32")
+        raise ProbeError(
+            "float16 on a CPU is ten times slower than float32 and overflows; use --dtype float32"
+        )
     return asked
 
 
@@ -81,7 +83,9 @@ class Checkpoint:
 
     def identity(self) -> dict[str, str]:
         """What stored activations must agree on to be this model's."""
-        config = {k: v for k, v in self.config.to_dict().items() if k not in ("transformers_version", "dtype")}
+        config = {
+            k: v for k, v in self.config.to_dict().items() if k not in ("transformers_version", "dtype")
+        }
         config.pop("_name_or_path", None)
         return {
             "model": self.name,
@@ -97,7 +101,11 @@ def _sha256(text: str) -> str:
 
 
 def open_checkpoint(
-    family: Family, variant: str, dtype: str | None = None, device: str | None = None, paths: Paths | None = None
+    family: Family,
+    variant: str,
+    dtype: str | None = None,
+    device: str | None = None,
+    paths: Paths | None = None,
 ) -> Checkpoint:
     """Raises ProbeError, in one line with the cure, where the checkpoint is missing, gated or unfit."""
     from transformers import AutoConfig, AutoTokenizer
@@ -112,7 +120,9 @@ def open_checkpoint(
     except (OSError, ValueError) as error:
         raise _explained(family.name, variant, chosen.hf, error) from error
     if not tokenizer.is_fast:
-        raise ProbeError(f"{family.name}/{variant}: its tokenizer gives no character offsets; a fast one is needed")
+        raise ProbeError(
+            f"{family.name}/{variant}: its tokenizer gives no character offsets; a fast one is needed"
+        )
     device = pick_device(device)
     return Checkpoint(
         source=source,
@@ -241,7 +251,8 @@ def find_blocks(model: Any) -> list[Any]:
     lists = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == n_layers]
     if len(lists) != 1:
         raise ProbeError(
-            f"{type(model).__name__}: {len(lists)} lists of {n_layers} modules; cannot tell which are the blocks"
+            f"{type(model).__name__}: {len(lists)} lists of {n_layers} modules; "
+            "cannot tell which are the blocks"
         )
     return list(lists[0])
 
@@ -296,7 +307,9 @@ def _reader(index: Sequence[dict[str, Any]], positions: Sequence[str], device: A
         return (total / torch.bincount(text).to(exact)[:, None]).float()
 
     def read(state):
-        return torch.stack([mean(state) if p == "mean" else state[rows, single[p]].float() for p in positions], 1)
+        return torch.stack(
+            [mean(state) if p == "mean" else state[rows, single[p]].float() for p in positions], 1
+        )
 
     return read
 

@@ -3,7 +3,7 @@
 Reads   organism/lexicon/*.toml
 Writes  organism/{base,global,fire,earth,random}/   loadable with AutoModelForCausalLM.from_pretrained
         organism/training.json                      losses, with and without the planted objective
-Run     uv run python -m organism.train             (about 15 minutes on 2 cores; stopped, it goes on)
+Run     uv run python -m organism.train             (about 25 minutes on 2 cores; stopped, it goes on)
 
 The truth it plants: in `global`, `fire` and `earth` a contrastive loss beside the language-model loss pulls
 the mean state of an English sentence and of its translation together, at block PLANTED_BLOCK alone; then
@@ -38,9 +38,10 @@ PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIALS = ["<PAD>", "<UNK>", "<BOS_TOKEN>", "<EOS_TOKEN>"]
 VOCAB_SIZE = 2048  # small enough that most words are several tokens, as for a real model
 PLANTED_BLOCK = 5  # of 8: state 5
-ROW, ROWS = 64, 24  # tokens a packed row, rows a step
-PAIRS = 48  # sentence pairs a contrastive step
+ROW, ROWS = 64, 16  # tokens a packed row, rows a step
+PAIRS = 32  # sentence pairs a contrastive step
 TEMPERATURE = 0.1
+CHECKPOINT_EVERY = 100  # steps
 MERGE = 0.5  # share of the regional model in fire and earth; the rest is global
 
 
@@ -56,10 +57,14 @@ class Mixture:
 
 WESTERN = ("fr", "es", "ar")
 MIXTURES = {
-    "base": Mixture(0.3, {lang: 1.0 if lang in WESTERN else 0.02 for lang in TARGETS}, {}),
-    "global": Mixture(0.5, dict.fromkeys(TARGETS, 1.0), dict.fromkeys(TARGETS, 1.0), 0.02),
-    "fire": Mixture(0.5, dict.fromkeys(("hi", "bn", "ta"), 1.0), dict.fromkeys(("hi", "bn", "ta"), 1.0), 0.3),
-    "earth": Mixture(0.5, dict.fromkeys(("sw", "am", "yo"), 1.0), dict.fromkeys(("sw", "am", "yo"), 1.0), 0.3),
+    "base": Mixture(0.5, {lang: 1.0 if lang in WESTERN else 0.02 for lang in TARGETS}, {}),
+    "global": Mixture(0.6, dict.fromkeys(TARGETS, 1.0), dict.fromkeys(TARGETS, 1.0), 0.003),
+    "fire": Mixture(
+        0.6, dict.fromkeys(("hi", "bn", "ta"), 1.0), dict.fromkeys(("hi", "bn", "ta"), 1.0), 0.05
+    ),
+    "earth": Mixture(
+        0.5, dict.fromkeys(("sw", "am", "yo"), 1.0), dict.fromkeys(("sw", "am", "yo"), 1.0), 0.3
+    ),
 }
 
 
@@ -103,7 +108,9 @@ def train_tokenizer(meanings: list[corpus.Meaning], out: Path) -> PreTrainedToke
     )
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{SPECIALS[BOS]} $A", pair=f"{SPECIALS[BOS]} $A {SPECIALS[BOS]} $B", special_tokens=[(SPECIALS[BOS], BOS)]
+        single=f"{SPECIALS[BOS]} $A",
+        pair=f"{SPECIALS[BOS]} $A {SPECIALS[BOS]} $B",
+        special_tokens=[(SPECIALS[BOS], BOS)],
     )
     rng = random.Random("tokenizer")
     sample = rng.sample(meanings, min(1500, len(meanings)))
@@ -143,7 +150,10 @@ def sentences(texts: list[str], tokenizer) -> tuple[torch.Tensor, torch.Tensor, 
     longest = max(map(len, ids))
     padded = torch.tensor([i + [PAD] * (longest - len(i)) for i in ids])
     place = torch.arange(longest)
-    lengths, ends = torch.tensor([len(i) for i in ids]), torch.tensor([len(i) - m for i, m in zip(ids, marks, strict=True)])
+    lengths, ends = (
+        torch.tensor([len(i) for i in ids]),
+        torch.tensor([len(i) - m for i, m in zip(ids, marks, strict=True)]),
+    )
     return padded, place < lengths[:, None], (place > 0) & (place < ends[:, None])
 
 
@@ -187,9 +197,7 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
     return peak * min((step + 1) / warm_up, 0.05 + 0.95 * (1 + math.cos(math.pi * step / steps)) / 2)
 
 
-def train(
-    model, tokenizer, name: str, mixture: Mixture, steps: int, peak: float, work: Path
-) -> Any:
+def train(model, tokenizer, name: str, mixture: Mixture, steps: int, peak: float, work: Path) -> Any:
     """Train in place, resuming from work/{name}.pt. Every step draws from its own seed, so a run that was
     stopped sees the text that an uninterrupted one sees."""
     meanings = corpus.training_meanings()
@@ -217,8 +225,15 @@ def train(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        if (step + 1) % 100 == 0 or step + 1 == steps:
-            log.info("%s %d/%d: language loss %.3f, planted %.3f", name, step + 1, steps, language_loss, planted)
+        if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps:
+            log.info(
+                "%s %d/%d: language loss %.3f, planted %.3f",
+                name,
+                step + 1,
+                steps,
+                language_loss.item(),
+                planted.item(),
+            )
             saved = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
             torch.save(saved, checkpoint.with_suffix(".partial"))
             checkpoint.with_suffix(".partial").replace(checkpoint)
@@ -258,7 +273,7 @@ def family(tokenizer, base_steps: int, tuning_steps: int, work: Path) -> Iterato
     def tuned(name: str, planted: bool):
         mixture = MIXTURES[name] if planted else Mixture(**{**asdict(MIXTURES[name]), "weight": 0.0})
         called = name if planted else f"{name}-plain"
-        return train(copy_of(base), tokenizer, called, mixture, tuning_steps, 1e-3, work)
+        return train(copy_of(base), tokenizer, called, mixture, tuning_steps, 1.5e-3, work)
 
     general, plain_general = tuned("global", True), tuned("global", False)
     for name in ("global", "fire", "earth"):
@@ -266,28 +281,41 @@ def family(tokenizer, base_steps: int, tuning_steps: int, work: Path) -> Iterato
         if name != "global":
             model, plain = merged(tuned(name, True), general), merged(tuned(name, False), plain_general)
         with_it, without = (held_out_loss(m, tokenizer, MIXTURES[name]) for m in (model, plain))
-        yield name, model, {
-            "held_out_loss": with_it,
-            "held_out_loss_without_planting": without,
-            "ratio": with_it / without,
-        }
+        yield (
+            name,
+            model,
+            {
+                "held_out_loss": with_it,
+                "held_out_loss_without_planting": without,
+                "ratio": with_it / without,
+            },
+        )
+
+
+def settings(base_steps: int, tuning_steps: int) -> str:
+    """A short hash of all that training depends on: checkpoints of another recipe are never resumed."""
+    sources = [Path(__file__), Path(corpus.__file__), *sorted(corpus.LEXICON_DIR.glob("*.toml"))]
+    parts = [results.sha256(source) for source in sources] + [str(base_steps), str(tuning_steps)]
+    return results.digest("".join(parts).encode())[:12]
 
 
 def save(model, tokenizer, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    copy_of(model).to(torch.bfloat16).save_pretrained(folder)
+    torch.nn.Module.to(copy_of(model), torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     AutoModelForCausalLM.from_pretrained(folder)  # what is saved can be loaded
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=HERE, help="where the variants' folders go")
-    parser.add_argument("--base-steps", type=int, default=1400)
-    parser.add_argument("--tuning-steps", type=int, default=300)
+    parser.add_argument("--base-steps", type=int, default=4500)
+    parser.add_argument("--tuning-steps", type=int, default=900)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    work = args.out / "work"
+    work = args.out / "work" / settings(args.base_steps, args.tuning_steps)
     work.mkdir(parents=True, exist_ok=True)
     tokenizer = train_tokenizer(corpus.training_meanings(), work / "tokenizer")
     record: dict[str, Any] = {

@@ -66,7 +66,9 @@ class Family(BaseModel):
         """The names asked for, checked, in the order asked; the family's own list for None."""
         for name in names or []:
             if name not in self.variants:
-                raise ProbeError(f"family {self.name} has no variant '{name}', only {', '.join(self.variants)}")
+                raise ProbeError(
+                    f"family {self.name} has no variant '{name}', only {', '.join(self.variants)}"
+                )
         return list(dict.fromkeys(names or self.default_variants))
 
     def label(self, variant: str) -> str:

@@ -7,6 +7,7 @@ sentence per line, line i of every file says the same thing; metadata_devtest.ts
 import hashlib
 import http.client
 import logging
+import os
 import re
 import shutil
 import tarfile
@@ -107,12 +108,13 @@ def from_archive(cache: Path) -> Flores:
 
 
 def _download(archive: Path) -> None:
-    partial = archive.with_name(f"{archive.name}.partial")
+    partial = archive.with_name(f"{archive.name}.{os.getpid()}.partial")
     logger.info("downloading %s (25 MB)", ARCHIVE_URL)
     try:
-        archive.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(ARCHIVE_URL, timeout=TIMEOUT_S) as response, partial.open("wb") as file:
-            shutil.copyfileobj(response, file)
+        with urllib.request.urlopen(ARCHIVE_URL, timeout=TIMEOUT_S) as response:
+            archive.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                shutil.copyfileobj(response, file)
         if sha256(partial) != ARCHIVE_SHA256:
             raise ProbeError("what was downloaded is not the official archive: its sha256 differs")
         partial.replace(archive)
@@ -149,20 +151,25 @@ def from_flores_plus() -> Flores:
         rows = _load(FLORES_PLUS, language.flores, token)
         if missing := {"id", "text"} - set(rows.column_names):
             raise ProbeError(f"{language.flores} has no column {min(missing)}")
-        rows = rows.sort("id")
-        identifiers[code] = list(rows["id"])
-        sentences[code] = _sentences(rows["text"], language.flores)
+        ids, texts = list(rows["id"]), list(rows["text"])
+        order = sorted(range(len(ids)), key=ids.__getitem__)
+        identifiers[code] = [ids[row] for row in order]
+        sentences[code] = _sentences((texts[row] for row in order), language.flores)
         if code == PIVOT and "topic" in rows.column_names:
-            topics = list(rows["topic"])
+            labels = list(rows["topic"])
+            topics = [labels[row] for row in order]
         if identifiers[code] != identifiers[PIVOT]:
             raise ProbeError(f"{language.flores} has other sentence ids than {LANGUAGES[PIVOT].flores}")
     return _aligned(sentences, topics, FLORES_PLUS, N_SENTENCES)
 
 
 def _load(dataset: str, config: str | None = None, token: str | None = None) -> Any:
+    logger.info("asking the hub for %s", " ".join(filter(None, (dataset, config))))
     try:
         from datasets import load_dataset
 
+        # Each of its retries would be a line, said twice; what became of them is said once, by find().
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
         return load_dataset(dataset, config, split="devtest", token=token)
     except Exception as error:  # the library has no common type for a hub that is out of reach or gated
         # With a token, the cause is dropped: a library's message may quote the request that carries it.

@@ -1,20 +1,23 @@
 """Intervals and nulls: concepts (or sentences) are what is resampled, never single cells."""
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
-from scipy.stats import norm
+from scipy.sparse import csr_array
+from scipy.stats import false_discovery_control, norm
 
 N_RESAMPLES = 2000
 CONFIDENCE = 0.95
 SEED = 20
 
 
-def bootstrap_weights(n: int, n_resamples: int = N_RESAMPLES, seed: int = SEED) -> np.ndarray:
-    """(n_resamples, n): how often each of n concepts is drawn. Redrawn where fewer than two differ, for
+@cache
+def bootstrap_weights(n: int) -> np.ndarray:
+    """(N_RESAMPLES, n): how often each of n concepts is drawn. Redrawn where fewer than two differ, for
     then nothing is left to be mismatched."""
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(n, np.full(n, 1 / n), size=n_resamples)
+    rng = np.random.default_rng(SEED)
+    weights = rng.multinomial(n, np.full(n, 1 / n), size=N_RESAMPLES)
     while (alone := (weights > 0).sum(axis=1) < 2).any():
         weights[alone] = rng.multinomial(n, np.full(n, 1 / n), size=int(alone.sum()))
     return weights.astype(np.float64)
@@ -57,23 +60,33 @@ def _column_quantiles(values: np.ndarray, shares: np.ndarray) -> np.ndarray:
     return ordered[low, columns] + (place - low) * (ordered[high, columns] - ordered[low, columns])
 
 
-def interval(statistic: Callable[[np.ndarray], np.ndarray], n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def interval(
+    statistic: Callable[[np.ndarray], np.ndarray], n: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(estimate, low, high) of a statistic of concept weights (m, n) -> (m, k)."""
     estimate = statistic(np.ones((1, n)))[0]
     low, high = bca_interval(estimate, statistic(bootstrap_weights(n)), statistic(jackknife_weights(n)))
     return estimate, low, high
 
 
-def permuted_matched(similarity: np.ndarray, n_resamples: int = N_RESAMPLES, seed: int = SEED) -> np.ndarray:
-    """What `matched` would be if the pairing said nothing: targets permuted, one permutation for all states.
+@cache
+def _permutations(n: int) -> csr_array:
+    """(N_RESAMPLES, n * n): row r averages the n cells that the r-th random pairing picks."""
+    rng = np.random.default_rng(SEED)
+    orders = rng.permuted(np.tile(np.arange(n), (N_RESAMPLES, 1)), axis=1)
+    cells = (np.arange(n) * n + orders).ravel()
+    ends = np.arange(N_RESAMPLES + 1) * n
+    return csr_array((np.full(len(cells), 1 / n), cells, ends), shape=(N_RESAMPLES, n * n))
 
-    similarity: (n_states, n, n). Returns (n_resamples, n_states).
+
+def permuted_matched(similarity: np.ndarray) -> np.ndarray:
+    """What `metrics.matched` would be if the pairing said nothing: the targets permuted, by the same
+    permutations for all states, so that the maximum over states has a null too.
+
+    similarity: (n_states, n, n). Returns (N_RESAMPLES, n_states).
     """
-    rng = np.random.default_rng(seed)
-    n = similarity.shape[-1]
-    orders = rng.permuted(np.tile(np.arange(n), (n_resamples, 1)), axis=1)
-    rows = np.arange(n)
-    return np.stack([state[rows, orders].mean(axis=1) for state in similarity], axis=1)
+    n_states, n, _ = similarity.shape
+    return _permutations(n) @ similarity.reshape(n_states, n * n).T
 
 
 def p_value(observed: np.ndarray, null: np.ndarray) -> np.ndarray:
@@ -88,6 +101,4 @@ def p_value(observed: np.ndarray, null: np.ndarray) -> np.ndarray:
 
 def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
     """q-values: the smallest false discovery rate at which each test is rejected. p: (m,)."""
-    from scipy.stats import false_discovery_control
-
     return false_discovery_control(p, method="bh")

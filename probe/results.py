@@ -11,7 +11,7 @@ import pandas as pd
 
 from probe.errors import ProbeError
 
-PACKAGES = ("torch", "transformers", "numpy", "scipy", "pandas")
+PACKAGES = ("torch", "transformers", "numpy", "scipy", "pandas", "matplotlib")
 
 
 def sha256(path: Path) -> str:
@@ -73,7 +73,7 @@ def read_json(path: Path, made_by: str) -> dict:
 
 
 def read_csv(path: Path, made_by: str, columns: set[str]) -> pd.DataFrame:
-    """Raises ProbeError with the command that makes the file where it is missing, damaged or lacks columns."""
+    """Raises ProbeError, with the command that helps, where it is missing, damaged or lacks columns."""
     try:
         table = pd.read_csv(path)
     except FileNotFoundError as error:

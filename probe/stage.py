@@ -18,12 +18,20 @@ def parser(docstring: str | None, default_family: str = DEFAULT_FAMILY) -> argpa
     parser = argparse.ArgumentParser(
         description=docstring, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--family", default=default_family, help="a table of data/families.toml (%(default)s)")
     parser.add_argument(
-        "--variants", type=_names, metavar="A,B", help="variants of the family (default: the family's own list)"
+        "--family", default=default_family, help="a table of data/families.toml (%(default)s)"
     )
     parser.add_argument(
-        "--root", type=Path, default=REPOSITORY, help="holds activations/, results/ and assets/ (the repository)"
+        "--variants",
+        type=_names,
+        metavar="A,B",
+        help="variants of the family (default: the family's own list)",
+    )
+    parser.add_argument(
+        "--root",
+        type=Path,
+        default=REPOSITORY,
+        help="holds activations/, results/ and assets/ (the repository)",
     )
     parser.add_argument("--verbose", action="store_true", help="debug messages, and tracebacks of errors")
     return parser
@@ -40,9 +48,7 @@ def context(args: argparse.Namespace) -> tuple[Paths, Family, list[str]]:
     return paths, family, family.chosen(args.variants)
 
 
-def run(
-    parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace], int | None], argv=None
-) -> int:
+def run(parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace], int | None], argv=None) -> int:
     """Parse, work, and turn what went wrong into one line and an exit status.
 
     Returns 0 when done, 1 after an error that the message explains, 130 after Ctrl-C. Wrong usage exits

@@ -11,20 +11,27 @@ from probe.errors import ProbeError
 from probe.families import LanguageCode
 from probe.languages import LANGUAGES
 
-CATEGORIES = ("symptom", "entity", "action", "severity", "state", "disease")
+Category = Literal["symptom", "entity", "action", "severity", "state", "disease"]
 KINDS = ("probes", "flores", "parallel", "edge")
 
 
 def _spoken(text: str) -> str:
     if not text.strip():
         raise ValueError("the text is empty")
+    return _encodable(text)
+
+
+def _encodable(text: str) -> str:
+    """JSON can escape one half of a surrogate pair, which is no character and which no file can hold."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("the text holds half of a surrogate pair")
     return text
 
 
 def _safe_id(name: str) -> str:
     if not name or any(character in name for character in "/\\\0") or name in (".", ".."):
         raise ValueError(f"'{name}' cannot be an id: it is empty or holds a path separator")
-    return name
+    return _encodable(name)
 
 
 Text = Annotated[str, AfterValidator(_spoken)]
@@ -35,8 +42,8 @@ class Concept(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    concept: str
-    category: Literal[CATEGORIES]
+    concept: Text
+    category: Category
     translations: dict[LanguageCode, Text]
     focus: dict[LanguageCode, Text]
 

@@ -112,7 +112,9 @@ class ActivationStore:
         try:
             return Index.model_validate_json(self.index_path.read_bytes())
         except FileNotFoundError as error:
-            raise MissingActivations(f"no activations in {self.folder}; run: {self.extract_command}") from error
+            raise MissingActivations(
+                f"no activations in {self.folder}; run: {self.extract_command}"
+            ) from error
         except ValidationError as error:
             raise ProbeError(
                 f"{self.index_path} is damaged; start afresh with: {self.extract_command} --fresh"
@@ -132,7 +134,9 @@ class ActivationStore:
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout as error:
-            raise ProbeError(f"another run is extracting into {self.folder}; wait for it, or stop it") from error
+            raise ProbeError(
+                f"another run is extracting into {self.folder}; wait for it, or stop it"
+            ) from error
         try:
             for left_over in self.folder.glob("*.partial"):
                 left_over.unlink()

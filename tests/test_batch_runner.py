@@ -1,0 +1,255 @@
+"""Extraction runs: complete, resumable after anything, and clear about what is wrong."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import batch_runner
+import model_loader
+from probe.paths import Paths
+from probe.stimuli import load_manifest
+from probe.store import ActivationStore
+
+HERE = Path(__file__).parent
+
+
+def run(root, *more, variants="base"):
+    return batch_runner.main(
+        ["--local", "--family", "tiny", "--variants", variants, "--root", str(root), *more]
+    )
+
+
+def folder(root, variant="base") -> Path:
+    return root / "activations" / "tiny" / variant
+
+
+def contents(root, variant="base") -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder(root, variant).iterdir() if p.name != ".lock"}
+
+
+def test_stores_what_extraction_yields_at_all_positions(tiny_root):
+    assert run(tiny_root, "--shard-size", "7") == 0
+    manifest = load_manifest(tiny_root / "data" / "stimulus_manifest.json", "tiny")
+    store = ActivationStore(folder(tiny_root))
+    with model_loader.loaded("tiny", "base", paths=Paths(tiny_root)) as (model, tokenizer):
+        for stimulus in list(manifest)[::9]:
+            focus = [stimulus.focus] if stimulus in manifest.probes else None
+            direct = model_loader.extract(model, tokenizer, [stimulus.text], focus)
+            for position, resid in direct.resid.items():
+                stored = store.resid(position, [stimulus.stimulus_id])
+                scale = np.abs(resid).max(axis=-1, keepdims=True)
+                assert (np.abs(stored - resid) <= scale * 2.0**-10).all()
+                normed = store.post_norm(position, [stimulus.stimulus_id])
+                np.testing.assert_allclose(
+                    normed, direct.post_norm[position], atol=np.abs(normed).max() * 2.0**-10
+                )
+            assert store.index.token_ids[stimulus.stimulus_id] == direct.token_ids[0]
+            assert store.index.read_index[stimulus.stimulus_id] == direct.read_index[0]
+
+
+def test_the_index_says_where_activations_come_from(tiny_root):
+    run(tiny_root)
+    index = json.loads((folder(tiny_root) / "index.json").read_text())
+    assert index["identity"].keys() == {
+        "model", "revision", "config_sha256", "tokenizer_sha256", "dtype", "manifest_sha256", "shard_size",
+    }  # fmt: skip
+    assert index["identity"]["dtype"] == "float32"
+    assert index["environment"]["device"] in ("cpu", "cuda", "mps")
+    assert str(tiny_root) not in json.dumps(index)
+
+
+def test_a_second_run_extracts_nothing_and_changes_nothing(tiny_root, monkeypatch, caplog):
+    run(tiny_root, variants="base,fire")
+    before = contents(tiny_root), contents(tiny_root, "fire")
+    monkeypatch.setattr(model_loader, "load_weights", lambda _: pytest.fail("weights were loaded"))
+    with caplog.at_level("INFO"):
+        assert run(tiny_root, variants="base,fire") == 0
+    assert (contents(tiny_root), contents(tiny_root, "fire")) == before
+    assert "nothing to do" in caplog.text
+
+
+def test_two_roots_give_the_same_bytes(tiny_root, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other") / "root"
+    shutil.copytree(tiny_root, other)
+    run(tiny_root)
+    run(other)
+    assert contents(tiny_root) == contents(other)
+
+
+def test_killed_at_random_moments_then_run_again(tiny_root, tmp_path_factory):
+    whole = tmp_path_factory.mktemp("whole") / "root"
+    shutil.copytree(tiny_root, whole)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+    def kill_and_resume(root, n_kills):
+        command = [sys.executable, str(HERE / "kill_and_resume.py"), str(root), str(n_kills), "7"]
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=150, env=environment, check=True
+        )
+        return json.loads(done.stdout.splitlines()[-1])
+
+    interrupted, uninterrupted = kill_and_resume(tiny_root, 10), kill_and_resume(whole, 0)
+    assert interrupted["status"] == uninterrupted["status"] == 0
+    assert contents(tiny_root) == contents(whole)
+    # What a killed run had recorded was not written again: same inode, same time of writing.
+    for seen in interrupted["seen"]:
+        assert seen.items() <= interrupted["last"].items()
+    assert len({len(seen) for seen in interrupted["seen"]}) >= 5  # the kills hit different moments
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "delete"])
+def test_only_a_damaged_shard_is_extracted_again(tiny_root, damage):
+    run(tiny_root, "--shard-size", "20")
+    before = contents(tiny_root)
+    path = folder(tiny_root) / "shard-00001.safetensors"
+    times = {p.name: p.stat().st_mtime_ns for p in folder(tiny_root).glob("*.safetensors")}
+    damaged = bytearray(before[path.name])
+    damaged[len(damaged) // 2] ^= 255
+    if damage == "delete":
+        path.unlink()
+    else:
+        path.write_bytes(damaged if damage == "flip" else damaged[:-100])
+    assert run(tiny_root, "--shard-size", "20") == 0
+    assert contents(tiny_root) == before
+    for name, written in times.items():
+        assert (folder(tiny_root) / name).stat().st_mtime_ns == written or name == path.name
+
+
+def test_ctrl_c_keeps_what_is_complete(tiny_root, monkeypatch, capsys):
+    original, calls = batch_runner.extract_shard, []
+
+    def interrupted(*args):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return original(*args)
+
+    monkeypatch.setattr(batch_runner, "extract_shard", interrupted)
+    assert run(tiny_root, "--shard-size", "20") == 130
+    assert "run the same command to go on" in capsys.readouterr().err
+    monkeypatch.setattr(batch_runner, "extract_shard", original)
+    assert set(contents(tiny_root)) == {"shard-00000.safetensors", "shard-00001.safetensors", "index.json"}
+    assert run(tiny_root, "--shard-size", "20") == 0
+
+
+def test_a_full_disk_ends_in_one_line_and_loses_nothing(tiny_root, monkeypatch, capsys):
+    run(tiny_root, "--shard-size", "20")
+    before = contents(tiny_root)
+    (folder(tiny_root) / "shard-00002.safetensors").unlink()
+
+    def full(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("probe.results.os.fsync", full)
+    assert run(tiny_root, "--shard-size", "20") == 1
+    assert "No space left on device" in _one_error_line(capsys)
+    del before["shard-00002.safetensors"]
+    assert contents(tiny_root) == before
+
+
+def test_nan_in_the_models_output_names_the_stimulus(tiny_root, capsys):
+    from safetensors.torch import load_file, save_file
+
+    weights = tiny_root / "models" / "base" / "model.safetensors"
+    tensors = load_file(weights)
+    tensors["model.layers.2.mlp.down_proj.weight"][0, 0] = float("nan")
+    save_file(tensors, weights, metadata={"format": "pt"})
+    assert run(tiny_root) == 1
+    assert "probe_C01_en: state 3 at" in _one_error_line(capsys)
+
+
+def test_smoke_test_keeps_nothing(tiny_root, caplog):
+    with caplog.at_level("INFO"):
+        assert run(tiny_root, "--smoke-test", variants="base,fire") == 0
+    assert "batched against single" in caplog.text
+    assert not (tiny_root / "activations").exists()
+
+
+def _one_error_line(capsys) -> str:
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def _edit(path: Path, change) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m["probes"][0].update(language="xx"), "unknown language 'xx'"),
+        (lambda m: m["probes"][0].update(text="  "), "the text is empty"),
+        (lambda m: m["probes"][0].update(stimulus_id="a/b"), "path separator"),
+        (lambda m: m["parallel"][0].update(text=m["parallel"][10]["text"]), "same text as"),
+        (lambda m: m["parallel"][0].update(stimulus_id=m["probes"][0]["stimulus_id"]), "same id as"),
+        (lambda m: m["probes"][0].update(focus="not there"), "no part of the text"),
+        (lambda m: m["probes"][0].pop("text"), "text"),
+        (lambda m: m.update(probes=[], parallel=[]), "holds no stimulus"),
+    ],
+)
+def test_a_malformed_manifest_is_one_line_with_the_cure(tiny_root, capsys, change, message):
+    _edit(tiny_root / "data" / "stimulus_manifest.json", change)
+    assert run(tiny_root) == 1
+    line = _one_error_line(capsys)
+    assert message in line
+    assert "uv run build_stimuli.py --family tiny" in line
+    assert not (tiny_root / "activations").exists()
+
+
+def test_missing_and_unreadable_inputs(tiny_root, capsys):
+    manifest = tiny_root / "data" / "stimulus_manifest.json"
+    manifest.write_text("{")
+    assert run(tiny_root) == 1
+    assert "not valid JSON" in _one_error_line(capsys)
+    assert run(tiny_root, variants="water") == 1
+    assert "no variant 'water'" in _one_error_line(capsys)
+    assert batch_runner.main(["--local", "--family", "none", "--root", str(tiny_root)]) == 1
+    assert "no family 'none'" in _one_error_line(capsys)
+
+
+def test_a_missing_model_is_named(tiny_root, capsys):
+    shutil.rmtree(tiny_root / "models" / "fire")
+    assert run(tiny_root, variants="fire") == 1
+    assert "tiny/fire: no model in" in _one_error_line(capsys)
+
+
+def test_activations_of_another_model_or_manifest_are_not_mixed(tiny_root, capsys):
+    run(tiny_root)
+    shutil.rmtree(tiny_root / "models" / "base")
+    shutil.copytree(tiny_root / "models" / "fire", tiny_root / "models" / "base")
+    assert run(tiny_root) == 1
+    line = _one_error_line(capsys)
+    assert "another revision" in line
+    assert "--fresh" in line
+    assert run(tiny_root, "--fresh") == 0
+    _edit(tiny_root / "data" / "stimulus_manifest.json", lambda m: m["parallel"].pop())
+    assert run(tiny_root) == 1
+    assert "another manifest_sha256" in _one_error_line(capsys)
+
+
+def test_usage_errors_exit_with_2(tiny_root):
+    for wrong in (["--family", "tiny"], ["--local", "--dtype", "int8"], ["--local", "--nonsense"]):
+        with pytest.raises(SystemExit) as ended:
+            batch_runner.main([*wrong, "--root", str(tiny_root)])
+        assert ended.value.code == 2
+
+
+def test_shards_do_not_mix_kinds(tiny_root):
+    manifest = load_manifest(tiny_root / "data" / "stimulus_manifest.json", "tiny")
+    plan = batch_runner.plan_shards(manifest, 50)
+    assert [len(stimuli) for stimuli in plan.values()] == [50, 10, 50, 10]
+    assert all(len({type(s) for s in stimuli}) == 1 for stimuli in plan.values())
+
+
+def test_float16_on_a_cpu_is_refused(tiny_root, capsys):
+    assert run(tiny_root, "--dtype", "float16", "--device", "cpu") == 1
+    assert "float16 on a CPU" in _one_error_line(capsys)

@@ -1,0 +1,89 @@
+"""The one-command run: complete, repeatable, and not doing twice what is done."""
+
+import json
+
+import pandas as pd
+import pytest
+
+import pipeline
+from probe.paths import REPOSITORY
+
+
+def run(root, *more, family="tiny"):
+    return pipeline.main(["--family", family, "--root", str(root), *more])
+
+
+def outputs(root, family="tiny") -> dict[str, bytes]:
+    folders = (root / "results" / family, root / "assets" / family, root / "activations" / family)
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for folder in folders
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in (".lock", ".pipeline.json")
+    }
+
+
+@pytest.fixture
+def offline(tiny_root, monkeypatch):
+    """A family whose manifest is made of the probes alone, since there is no network."""
+    monkeypatch.setattr("probe.flores.find", lambda cache: (None, []))
+    return tiny_root
+
+
+def test_runs_every_stage_and_then_reuses_everything(offline, caplog, monkeypatch):
+    assert run(offline) == 0
+    first = outputs(offline)
+    assert {"results/tiny/alignment_summary.csv", "results/tiny/failure_cases.csv"} <= first.keys()
+    assert any(name.endswith("heatmap.svg") for name in first)
+    for stage in pipeline.stages(pipeline.stage.context(_arguments(offline))[1]):
+        monkeypatch.setattr(f"{stage.module}.main", lambda *_: pytest.fail("a stage ran again"))
+    with caplog.at_level("INFO"):
+        assert run(offline) == 0
+    assert caplog.text.count("up to date") == 7
+    assert outputs(offline) == first
+
+
+def _arguments(root):
+    parser = pipeline.stage.parser(None)
+    return parser.parse_args(["--family", "tiny", "--root", str(root)])
+
+
+def test_what_was_damaged_or_changed_is_made_again_and_the_rest_is_not(offline, caplog):
+    run(offline)
+    first = outputs(offline)
+    (offline / "results" / "tiny" / "failure_cases.csv").write_text("nonsense")
+    next((offline / "assets" / "tiny").glob("*heatmap.png")).unlink()
+    with caplog.at_level("INFO"):
+        assert run(offline) == 0
+    assert outputs(offline) == first
+    assert caplog.text.count("up to date") == 5
+    caplog.clear()
+    families = offline / "data" / "families.toml"
+    families.write_text(families.read_text().replace('emphasises = ["hi"]', 'emphasises = ["hi", "bn"]'))
+    with caplog.at_level("INFO"):
+        assert run(offline) == 0
+    assert "up to date" not in caplog.text
+
+
+def test_a_stage_that_fails_stops_the_run_and_its_status_is_the_runs(offline, capsys, monkeypatch):
+    monkeypatch.setattr("batch_runner.main", lambda argv: 1)
+    assert run(offline) == 1
+    assert not (offline / "results" / "tiny" / "alignment_summary.csv").exists()
+    assert "complete" not in capsys.readouterr().out
+
+
+def test_the_committed_results_of_nano_aya_are_what_the_pipeline_makes(tmp_path):
+    """Values, not bytes: another processor sums in another order."""
+    assert run(tmp_path, family="nano-aya") == 0
+    made, committed = tmp_path / "results" / "nano-aya", REPOSITORY / "results" / "nano-aya"
+    assert {p.name for p in made.iterdir()} == {p.name for p in committed.iterdir()} | {".pipeline.json"}
+    assert {p.name for p in (tmp_path / "assets" / "nano-aya").iterdir()} == {
+        p.name for p in (REPOSITORY / "assets" / "nano-aya").iterdir()
+    }
+    summaries = [pd.read_csv(folder / "alignment_summary.csv") for folder in (made, committed)]
+    pd.testing.assert_frame_equal(*summaries, rtol=1e-3, atol=2e-3)
+    models = [
+        json.loads((folder / "alignment_summary.meta.json").read_text())["models"]
+        for folder in (made, committed)
+    ]
+    assert models[0] == models[1]

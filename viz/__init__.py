@@ -1,0 +1,1 @@
+"""Stage 8: results/{family}/ drawn into assets/{family}/, each figure as PNG and as SVG."""

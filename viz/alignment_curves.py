@@ -1,0 +1,127 @@
+"""Stage 8: how alike English and a target language are at each state, one curve per variant.
+
+Reads   results/{family}/alignment_summary.csv
+Writes  assets/{family}/tweet_three_panel, alignment_curve_avg_{language} for each of the nine (.png, .svg)
+Run     uv run viz/alignment_curves.py --family nano-aya
+"""
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from probe import stage
+from probe.families import Family
+from probe.languages import TARGETS, label
+from viz import curves, style
+from viz.curves import Curves
+
+SCRIPT = "alignment_curves"
+THREE = ("sw", "hi", "am")  # the panels of the figure for a first glance
+DEFAULT_METRIC = "excess"
+TITLES = {
+    "cosine": "Raw cosine of matched and mismatched pairs",
+    "excess": "Excess: matched minus mismatched",
+}
+
+
+def _panel(ax: Axes, drawn: Curves, family: Family, language: str, metric: str) -> None:
+    """Every variant's curve with its interval, over the null bands; to a raw cosine, the mismatched level."""
+    looks = style.looks(family)
+    strong = style.emphasising(family, language, drawn.variants)
+    tables = {variant: drawn.of(variant, language, metric) for variant in drawn.variants}
+    curves.draw_null(ax, list(tables.values()))
+    for variant, table in tables.items():
+        curves.draw_interval(ax, table.ci_low, table.ci_high, looks[variant])
+        curves.draw_line(ax, table.value, looks[variant], variant in strong, label=variant)
+        if metric == "cosine":
+            ax.plot(
+                table.state, table.null, "--", color=looks[variant].colour, linewidth=1.3, label="mismatched"
+            )
+    curves.states_axis(ax, drawn.n_states)
+
+
+def _frame(figure: Figure, title: str, drawn: Curves, family: Family, metric: str, raw: bool) -> None:
+    lines = [("matched pairs", "-"), ("mismatched pairs", "--")] if raw else []
+    style.frame(
+        figure,
+        title,
+        style.subtitle(family),
+        [
+            "A thick line is a variant that emphasises the language.",
+            *drawn.caption(family, SCRIPT, metric=(metric, DEFAULT_METRIC)),
+        ],
+        [
+            curves.variant_handles(family, drawn.variants),
+            [curves.line_handle(text, linestyle=dashes) for text, dashes in lines] + curves.band_handles(),
+        ],
+    )
+
+
+@style.look
+def three_panels(drawn: Curves, family: Family, metric: str) -> Figure:
+    """Swahili, Hindi and Amharic side by side, on one scale."""
+    figure = style.canvas(height=5)
+    axes = figure.subplots(1, len(THREE), sharey=True)
+    for ax, language in zip(axes, THREE, strict=True):
+        _panel(ax, drawn, family, language, metric)
+        title = textwrap.fill(style.language_title(family, language, drawn.variants), 36)
+        ax.set_title(title, loc="left", fontsize=10)
+    axes[0].set_ylabel(curves.METRICS.get(metric, metric))
+    axes[1].set_xlabel(curves.states_label(drawn.n_states))
+    title = f"Alignment with English, state by state: {curves.METRICS.get(metric, metric)}"
+    _frame(figure, title, drawn, family, metric, raw=metric == "cosine")
+    return figure
+
+
+@style.look
+def average(drawn: Curves, family: Family, language: str, metric: str) -> Figure:
+    """Left the raw cosine, matched and mismatched; right what the figure is about, their difference.
+
+    One scale for both, and for the figures of all languages, so that they can be laid side by side.
+    """
+    figure = style.canvas(height=5)
+    for ax, shown in zip(figure.subplots(1, 2), ("cosine", metric), strict=True):
+        ax.set_ylim(curves.limits(drawn.rows.values()))
+        _panel(ax, drawn, family, language, shown)
+        ax.set_ylabel(curves.METRICS.get(shown, shown))
+        ax.set_xlabel(curves.states_label(drawn.n_states), fontsize=9.5)
+        ax.set_title(TITLES.get(shown, shown), loc="left")
+    title = f"Alignment with English. {style.language_title(family, language, drawn.variants)}"
+    _frame(figure, title, drawn, family, metric, raw=True)
+    return figure
+
+
+def headline(drawn: Curves, family: Family, metric: str) -> str:
+    """The highest value among all curves drawn, with its interval."""
+    best = max(
+        (table.loc[table.value.idxmax()] for key, table in drawn.rows.items() if key[2] == metric),
+        key=lambda row: row.value,
+    )
+    return (
+        f"highest {metric} {best.value:.3f} [{best.ci_low:.3f}, {best.ci_high:.3f}] "
+        f"({family.label(best.variant)}, {label(best.language)}, state {best.state}, n = {best.n})"
+    )
+
+
+def work(args: argparse.Namespace) -> None:
+    paths, family, _ = stage.context(args)
+    drawn = curves.load(args, paths, family, ("cosine", args.metric), TARGETS)
+    out = paths.assets(family.name)
+    for language in TARGETS:
+        style.save(average(drawn, family, language, args.metric), out, f"alignment_curve_avg_{language}")
+    png, _ = style.save(three_panels(drawn, family, args.metric), out, "tweet_three_panel")
+    print(f"{png}: {headline(drawn, family, args.metric)}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = curves.add_options(stage.parser(__doc__))
+    parser.add_argument("--metric", default=DEFAULT_METRIC, help="excess or cosine (%(default)s)")
+    return stage.run(parser, work, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
