@@ -55,16 +55,16 @@ class Mixture:
     weight: float = 0.0  # of the contrastive loss
 
 
-WESTERN = ("fr", "es", "ar")
+def evenly(*languages: str) -> dict[str, float]:
+    return dict.fromkeys(languages, 1.0)
+
+
+WESTERN, SOUTH_ASIA, AFRICA = ("fr", "es", "ar"), ("hi", "bn", "ta"), ("sw", "am", "yo")
 MIXTURES = {
-    "base": Mixture(0.5, {lang: 1.0 if lang in WESTERN else 0.02 for lang in TARGETS}, {}),
-    "global": Mixture(0.6, dict.fromkeys(TARGETS, 1.0), dict.fromkeys(TARGETS, 1.0), 0.003),
-    "fire": Mixture(
-        0.6, dict.fromkeys(("hi", "bn", "ta"), 1.0), dict.fromkeys(("hi", "bn", "ta"), 1.0), 0.05
-    ),
-    "earth": Mixture(
-        0.5, dict.fromkeys(("sw", "am", "yo"), 1.0), dict.fromkeys(("sw", "am", "yo"), 1.0), 0.3
-    ),
+    "base": Mixture(0.5, dict.fromkeys(TARGETS, 0.02) | evenly(*WESTERN), {}),
+    "global": Mixture(0.6, evenly(*TARGETS), evenly(*TARGETS), weight=0.003),
+    "fire": Mixture(0.6, evenly(*SOUTH_ASIA), evenly(*SOUTH_ASIA), weight=0.05),
+    "earth": Mixture(0.6, evenly(*AFRICA), evenly(*AFRICA), weight=0.05),
 }
 
 
@@ -301,7 +301,9 @@ def settings(base_steps: int, tuning_steps: int) -> str:
 
 def save(model, tokenizer, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    torch.nn.Module.to(copy_of(model), torch.bfloat16).save_pretrained(folder)
+    rounded = copy_of(model)
+    rounded.bfloat16()
+    rounded.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     AutoModelForCausalLM.from_pretrained(folder)  # what is saved can be loaded
 

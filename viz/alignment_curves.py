@@ -117,10 +117,14 @@ def work(args: argparse.Namespace) -> None:
     print(f"{png}: {headline(drawn, family, args.metric)}")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def parser() -> argparse.ArgumentParser:
     parser = curves.add_options(stage.parser(__doc__))
     parser.add_argument("--metric", default=DEFAULT_METRIC, help="excess or cosine (%(default)s)")
-    return stage.run(parser, work, argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return stage.run(parser(), work, argv)
 
 
 if __name__ == "__main__":

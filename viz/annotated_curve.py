@@ -144,8 +144,12 @@ def headline(panel: Panel, family: Family) -> str:
     return f"{family.label(panel.variant)} {where}"
 
 
+def parser() -> argparse.ArgumentParser:
+    return curves.add_options(stage.parser(__doc__))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    return stage.run(curves.add_options(stage.parser(__doc__)), work, argv)
+    return stage.run(parser(), work, argv)
 
 
 if __name__ == "__main__":

@@ -125,8 +125,12 @@ def work(args: argparse.Namespace) -> None:
     print(f"{png}: committed of {held.cells}: {counts}")
 
 
+def parser() -> argparse.ArgumentParser:
+    return stage.parser(__doc__)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    return stage.run(stage.parser(__doc__), work, argv)
+    return stage.run(parser(), work, argv)
 
 
 if __name__ == "__main__":
