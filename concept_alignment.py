@@ -12,10 +12,11 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
-from probe import alignment, resampling, results, stage
+from probe import alignment, published, resampling, results, stage
 from probe.commitment import CONSECUTIVE, THRESHOLD, commitment_layer, commitment_matrix
 from probe.errors import ProbeError
 from probe.families import Family
@@ -34,6 +35,13 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--consecutive", type=int, default=CONSECUTIVE, help="states it must hold for (%(default)s)"
     )
+    parser.add_argument(
+        "--from-curves",
+        type=Path,
+        metavar="FILE",
+        help="re-analyse a published alignment_curves.json; needs --out",
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where --from-curves writes")
     return parser
 
 
@@ -71,6 +79,11 @@ def measure(stores: dict[str, ActivationStore], manifest: Manifest) -> tuple[dic
 def work(args: argparse.Namespace) -> None:
     if not -1 <= args.threshold <= 1 or args.consecutive < 1:
         raise ProbeError("--threshold must lie in [-1, 1] and --consecutive be at least 1")
+    if (args.from_curves is None) != (args.out is None):
+        raise ProbeError("--from-curves FILE and --out DIR belong together")
+    if args.from_curves:
+        print(published.reanalyse(args.from_curves, args.out, args.threshold, args.consecutive))
+        return
     paths, family, variants = stage.context(args)
     manifest_path = paths.source(family.manifest)
     manifest = load_manifest(manifest_path, family.name)

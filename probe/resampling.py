@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from itertools import product
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -10,6 +11,7 @@ from scipy.stats import false_discovery_control, norm
 N_RESAMPLES = 2000
 CONFIDENCE = 0.95
 SEED = 20
+ROUNDING = 1e-12  # scores are of order one: what differs by less differs by the order of summation
 
 
 @cache
@@ -60,6 +62,17 @@ def _column_quantiles(values: np.ndarray, shares: np.ndarray) -> np.ndarray:
     return ordered[low, columns] + (place - low) * (ordered[high, columns] - ordered[low, columns])
 
 
+def attained_quantile(values: np.ndarray, share: float) -> np.ndarray:
+    """The smallest of the values that at least `share` of them do not exceed, per column.
+
+    values: (m, ...), m >= 1; infinite values are allowed and order as they should. Returns (...), always one
+    of the values: no state between two states, no mean of "at state 9" and "never". share: in (0, 1].
+    Source: Hyndman and Fan 1996, "Sample Quantiles in Statistical Packages", definition 1.
+    """
+    place = int(np.ceil(share * len(values) - 1e-9)) - 1
+    return np.sort(values, axis=0)[place]
+
+
 def interval(
     statistic: Callable[[np.ndarray], np.ndarray], n: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -92,13 +105,105 @@ def permuted_matched(similarity: np.ndarray) -> np.ndarray:
 def p_value(observed: np.ndarray, null: np.ndarray) -> np.ndarray:
     """One-sided, add-one: (1 + how many of the null reach the observed) / (1 + resamples).
 
-    observed: (k,), null: (n_resamples, k). Returns (k,) in (0, 1].
+    observed: (k,), null: (n_resamples, k). Returns (k,) in (0, 1]. Raises ValueError where a value is not
+    finite: nothing reaches a NaN, so it would come out as the smallest p there is.
     Source: Phipson and Smyth 2010, "Permutation P-values Should Never Be Zero".
     """
-    reached = (null >= observed - 1e-12).sum(axis=0)
+    _require_finite(observed, null)
+    reached = (null >= observed - ROUNDING).sum(axis=0)
     return (1 + reached) / (1 + len(null))
 
 
+def _require_finite(*arrays: np.ndarray) -> None:
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise ValueError("a test was given a value that is not finite")
+
+
+def _reached_by_maximum(observed: np.ndarray, null: np.ndarray) -> np.ndarray:
+    """(k,): in how many resamples the largest of the k standardised null values reaches each observed one."""
+    return (null.max(axis=1)[:, None] >= observed - 1e-9).sum(axis=0)
+
+
+def max_statistic_p(observed: np.ndarray, null: np.ndarray) -> tuple[np.ndarray, float]:
+    """p per state that holds over all states together, and p of "somewhere": single-step, add-one, one-sided.
+
+    observed: (k,), null: (n_resamples, k), row r from one permutation shared by all states, so that the null
+    keeps how states depend on each other. Each state is standardised by its null's mean and standard
+    deviation, lest the state with the widest null decide alone; then each observed value is compared with
+    the maximum over states of every resample. Returns (adjusted (k,) in (0, 1], the smallest of them): the
+    first says *where* with the family-wise error kept, the second that it is *somewhere*. A state whose null
+    does not vary (every pair alike, as at a constant final token) is left out of the maximum and has p = 1.
+    Raises ValueError where a value is not finite or there are fewer than two resamples.
+    Source: Westfall and Young 1993, "Resampling-Based Multiple Testing", section 2.3.
+    """
+    _require_finite(observed, null)
+    if len(null) < 2:
+        raise ValueError("a null needs at least two resamples")
+    spread = null.std(axis=0, ddof=1)
+    varies = spread > ROUNDING
+    scale = np.where(varies, spread, 1.0)
+    place = null.mean(axis=0)
+    standard = np.where(varies, (observed - place) / scale, -np.inf)
+    adjusted = (1 + _reached_by_maximum(standard, np.where(varies, (null - place) / scale, -np.inf))) / (
+        1 + len(null)
+    )
+    return adjusted, float(adjusted.min())
+
+
+@cache
+def _signs(n: int) -> tuple[np.ndarray, bool]:
+    """((m, n) of +1 and -1, whether they are all there are): all 2**n where that is at most N_RESAMPLES."""
+    if 2**n <= N_RESAMPLES:
+        return np.array(list(product((1.0, -1.0), repeat=n))), True
+    return np.random.default_rng(SEED).choice((1.0, -1.0), size=(N_RESAMPLES, n)), False
+
+
+def sign_flip(differences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Paired two-sided test that the mean difference is zero: under the null, each meaning's difference is
+    as likely to have the other sign.
+
+    differences: (n, k), row i of one meaning, a column per state (or per state and language): all columns
+    are flipped together. Returns (p (k,), adjusted (k,)), both in (0, 1]; the second is single-step over all
+    columns by the maximum of the standardised means. Exact over all 2**n flips where there are at most
+    N_RESAMPLES of them (n <= 10), add-one over N_RESAMPLES random ones else. Fewer than six meanings cannot
+    reach p < 0.05. A column of zeros has p = 1. Raises ValueError where n < 1 or a value is not finite.
+    Source: Fisher 1935, "The Design of Experiments", section 21; Westfall and Young 1993 for the maximum.
+    """
+    _require_finite(differences)
+    if len(differences) < 1:
+        raise ValueError("a paired test needs at least one pair")
+    signs, exact = _signs(len(differences))
+    # The sum of squares does not change with the signs, so this is the null's own standard deviation.
+    spread = np.sqrt((differences**2).sum(axis=0))
+    scale = np.where(spread > ROUNDING, spread, np.inf)
+    observed, null = np.abs(differences.sum(axis=0)) / scale, np.abs(signs @ differences) / scale
+    added = 0 if exact else 1  # all the flips hold the observed one already
+    counts = (null >= observed - 1e-9).sum(axis=0), _reached_by_maximum(observed, null)
+    alone, together = ((added + count) / (added + len(signs)) for count in counts)
+    return alone, together
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Adjusted p: the smallest family-wise error rate at which each test is rejected, step-down.
+
+    p: (m,) in [0, 1]. Returns (m,) in [0, 1], valid under any dependence. Raises ValueError outside [0, 1],
+    NaN included.
+    Source: Holm 1979, "A Simple Sequentially Rejective Multiple Test Procedure".
+    """
+    p = np.asarray(p, dtype=np.float64)
+    if not ((p >= 0) & (p <= 1)).all():
+        raise ValueError("p-values lie in [0, 1]")
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(stepped, 1)
+    return adjusted
+
+
 def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
-    """q-values: the smallest false discovery rate at which each test is rejected. p: (m,)."""
+    """q-values: the smallest false discovery rate at which each test is rejected.
+
+    p: (m,) in [0, 1]. Returns (m,). Raises ValueError outside [0, 1], NaN included.
+    Source: Benjamini and Hochberg 1995, "Controlling the False Discovery Rate".
+    """
     return false_discovery_control(p, method="bh")
