@@ -6,9 +6,7 @@ out. Transformers' own last hidden state is *after* the norm and is kept apart a
 """
 
 import gc
-import hashlib
 import json
-import logging
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from safetensors import SafetensorError
 
 from probe import results
 from probe.errors import ProbeError
@@ -26,8 +25,6 @@ from probe.store import Activations
 
 if TYPE_CHECKING:
     import torch
-
-log = logging.getLogger(__name__)
 
 TOKEN_BUDGET = 2048  # padded tokens a batch: enough to keep two cores busy, little memory
 DTYPES = ("float32", "bfloat16", "float16")
@@ -65,6 +62,7 @@ def pick_dtype(asked: str | None, device: str, config: Any) -> str:
 class Checkpoint:
     """A variant's configuration and tokenizer, loaded; its weights not yet."""
 
+    label: str  # family/variant, for messages
     source: str  # hub id or folder
     name: str  # what provenance calls it
     hub_revision: str | None
@@ -90,14 +88,10 @@ class Checkpoint:
         return {
             "model": self.name,
             "revision": self.revision,
-            "config_sha256": _sha256(json.dumps(config, sort_keys=True, default=str)),
-            "tokenizer_sha256": _sha256(self.tokenizer.backend_tokenizer.to_str()),
+            "config_sha256": results.digest(json.dumps(config, sort_keys=True, default=str).encode()),
+            "tokenizer_sha256": results.digest(self.tokenizer.backend_tokenizer.to_str().encode()),
             "dtype": self.dtype,
         }
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def open_checkpoint(
@@ -112,19 +106,19 @@ def open_checkpoint(
 
     paths = paths or Paths()
     chosen, source = family.variants[variant], family.model_path(variant, paths)
+    label = f"{family.name}/{variant}"
     if chosen.path and not (Path(source) / "config.json").exists():
-        raise ProbeError(f"{family.name}/{variant}: no model in {source}")
+        raise ProbeError(f"{label}: no model in {source}")
     try:
         config = AutoConfig.from_pretrained(source, revision=chosen.revision)
         tokenizer = AutoTokenizer.from_pretrained(source, revision=chosen.revision)
     except (OSError, ValueError) as error:
-        raise _explained(family.name, variant, chosen.hf, error) from error
+        raise _explained(label, chosen.hf, error) from error
     if not tokenizer.is_fast:
-        raise ProbeError(
-            f"{family.name}/{variant}: its tokenizer gives no character offsets; a fast one is needed"
-        )
+        raise ProbeError(f"{label}: its tokenizer gives no character offsets; a fast one is needed")
     device = pick_device(device)
     return Checkpoint(
+        label=label,
         source=source,
         name=chosen.hf or str(chosen.path),
         hub_revision=chosen.revision,
@@ -135,11 +129,11 @@ def open_checkpoint(
     )
 
 
-def _explained(family: str, variant: str, hub_id: str | None, error: Exception) -> ProbeError:
+def _explained(label: str, hub_id: str | None, error: Exception) -> ProbeError:
     if hub_id is None:
-        return ProbeError(f"{family}/{variant}: {error}")
+        return ProbeError(f"{label}: {error}")
     return ProbeError(
-        f"{family}/{variant}: cannot load {hub_id}; accept its licence at https://huggingface.co/{hub_id} "
+        f"{label}: cannot load {hub_id}; accept its licence at https://huggingface.co/{hub_id} "
         f"and log in with `hf auth login` or set HF_TOKEN ({type(error).__name__})"
     )
 
@@ -156,9 +150,9 @@ def load_weights(checkpoint: Checkpoint) -> Any:
             dtype=getattr(torch, checkpoint.dtype),
             attn_implementation="sdpa",
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         hub_id = None if Path(checkpoint.source).is_dir() else checkpoint.source
-        raise _explained(checkpoint.name, checkpoint.dtype, hub_id, error) from error
+        raise _explained(checkpoint.label, hub_id, error) from error
     return model.to(checkpoint.device).eval()
 
 

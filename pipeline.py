@@ -9,7 +9,6 @@ A stage whose inputs, code and outputs are what they were when it last ran is no
 """
 
 import argparse
-import hashlib
 import importlib
 import json
 import logging
@@ -91,7 +90,7 @@ def fingerprint(stage_: Stage, variants: list[str], paths: Paths) -> str:
         _hashes([*code, *_files(stage_.reads, (paths.root, REPOSITORY))], paths),
         results.versions(),
     ]
-    return hashlib.sha256(json.dumps(state).encode()).hexdigest()
+    return results.digest(json.dumps(state).encode())
 
 
 def current(recorded: dict | None, made_from: str, stage_: Stage, paths: Paths) -> bool:

@@ -4,7 +4,6 @@ Licence of the sentences: CC-BY-SA-4.0. What the official layout is: devtest/{co
 sentence per line, line i of every file says the same thing; metadata_devtest.tsv holds their topics.
 """
 
-import hashlib
 import http.client
 import logging
 import os
@@ -20,7 +19,7 @@ from typing import Any
 
 from probe.errors import ProbeError
 from probe.languages import LANGUAGES, PIVOT
-from probe.results import sha256
+from probe.results import digest, sha256
 from probe.stimuli import FloresSentence
 
 logger = logging.getLogger(__name__)
@@ -71,7 +70,7 @@ class Flores:
     def sha256(self) -> str:
         """Of the sentences alone, so that two sources can be seen to hold the same ones."""
         lines = (line for code in LANGUAGES for line in self.sentences[code])
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        return digest("\n".join(lines).encode())
 
 
 def from_folder(folder: Path) -> Flores:

@@ -222,6 +222,13 @@ def test_a_missing_model_is_named(tiny_root, capsys):
     assert "tiny/fire: no model in" in _one_error_line(capsys)
 
 
+def test_damaged_weights_are_one_line(tiny_root, capsys):
+    weights = tiny_root / "models" / "base" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    assert run(tiny_root) == 1
+    assert "tiny/base:" in _one_error_line(capsys)
+
+
 def test_activations_of_another_model_or_manifest_are_not_mixed(tiny_root, capsys):
     run(tiny_root)
     shutil.rmtree(tiny_root / "models" / "base")

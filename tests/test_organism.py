@@ -142,9 +142,12 @@ def test_recorded_losses_are_those_of_the_shipped_weights(tokenizer):
 
 
 def test_it_can_be_prompted_to_translate():
-    """Greedy, of held-out sentences, into the languages that the variant saw parallel text of."""
+    """Greedy, whole held-out sentences without a fault, into languages that the variant saw parallel text of.
+
+    Half of `fire` is `global`, and 900 steps are few: chance is 1 in 4,000.
+    """
     rng = random.Random(0)
-    for name, languages in (("base", ("fr", "es", "ar")), ("fire", ("hi", "bn", "ta"))):
+    for name, languages, least in (("base", train.WESTERN, 25), ("fire", train.SOUTH_ASIA, 6)):
         model = AutoModelForCausalLM.from_pretrained(ORGANISM / name, dtype=torch.float32).eval()
         tokenizer = AutoTokenizer.from_pretrained(ORGANISM / name)
         right = 0
@@ -156,7 +159,7 @@ def test_it_can_be_prompted_to_translate():
             made = model.generate(**ids, max_new_tokens=40, do_sample=False)[0, ids.input_ids.shape[1] :]
             said = tokenizer.decode(made, skip_special_tokens=True).split("\n")[0].strip()
             right += said == corpus.render(meaning, language)
-        assert right >= 20, (name, right)
+        assert right >= least, (name, right)
 
 
 # The truth
