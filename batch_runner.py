@@ -73,6 +73,7 @@ def run_variant(args: argparse.Namespace, paths: Paths, family: Family, variant:
     }
     environment = {
         "device": checkpoint.device,
+        "layer_types": getattr(checkpoint.config, "layer_types", None),
         "versions": results.versions() | {"safetensors": version("safetensors")},
     }
     if args.fresh:

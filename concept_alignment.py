@@ -1,32 +1,34 @@
-"""Stage 3: how alike English and each target language are, state by state.
+"""Stage 3: how alike English and each target language are, state by state, and what may be claimed of it.
 
 Reads   activations/{family}/{variant}/   the family's stimulus manifest
-Writes  results/{family}/alignment_curves.json, alignment_summary.csv, commitment_matrix.csv
+Writes  results/{family}/  alignment_curves.json, alignment_summary.csv, variant_effects.csv, peaks.csv,
+        dose_response.csv, layer_increments.csv, commitment_matrix.csv, commitment_sensitivity.csv,
+        robustness.csv, confounders.csv, artifact_audit.json, artifact_audit.md
 Run     uv run concept_alignment.py --family nano-aya
+        uv run concept_alignment.py --from-curves alignment_curves.json --out DIR
 
-The measure is the excess: the cosine of matched pairs minus that of mismatched ones, since in an anisotropic
-space any two sentences are alike. The raw cosine is reported beside it, never alone.
+The primary measure is the excess: the cosine of matched pairs minus that of mismatched ones, since in an
+anisotropic space any two sentences are alike. --from-curves re-analyses a published file of curves, without
+activations, and lists what cannot be had that way.
 """
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from probe import alignment, published, resampling, results, stage
+from probe import findings, published, resampling, results, stage
 from probe.commitment import CONSECUTIVE, THRESHOLD, commitment_layer, commitment_matrix
 from probe.errors import ProbeError
 from probe.families import Family
+from probe.measurement import PRIMARY_METRIC, Measurement, measure
 from probe.paths import Paths
 from probe.stimuli import Manifest, load_manifest
 from probe.store import PRIMARY_POSITION, ActivationStore
 
 __all__ = ["commitment_layer", "main"]
-
-log = logging.getLogger(__name__)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,12 +38,9 @@ def parser() -> argparse.ArgumentParser:
         "--consecutive", type=int, default=CONSECUTIVE, help="states it must hold for (%(default)s)"
     )
     parser.add_argument(
-        "--from-curves",
-        type=Path,
-        metavar="FILE",
-        help="re-analyse a published alignment_curves.json; needs --out",
+        "--from-curves", type=Path, metavar="FILE", help="re-analyse a published file of curves"
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where --from-curves writes")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where that re-analysis goes")
     return parser
 
 
@@ -61,19 +60,41 @@ def open_stores(
     return stores
 
 
-def measure(stores: dict[str, ActivationStore], manifest: Manifest) -> tuple[dict, pd.DataFrame]:
-    """(curves, summary): the matched cosines of the probes at the primary position, and the summary table."""
-    curves: dict[str, dict[str, dict[str, list[float]]]] = {variant: {} for variant in stores}
-    tables = []
-    for variant, store in stores.items():
-        for cell in alignment.cells(store, manifest, variant):
-            tables.append(alignment.summarise(cell))
-            if cell.stimuli == "probes" and cell.position == PRIMARY_POSITION:
-                for concept_id, curve in zip(cell.meanings, cell.curves, strict=True):
-                    by_language = curves[variant].setdefault(concept_id, {})
-                    by_language[cell.language] = [round(float(value), 6) for value in curve]
-        log.info("%s: measured", variant)
-    return curves, alignment.with_q_values(pd.concat(tables, ignore_index=True))
+def provenance(
+    args: argparse.Namespace,
+    paths: Paths,
+    family: Family,
+    stores: dict[str, ActivationStore],
+    found: Measurement,
+) -> dict:
+    manifest = paths.source(family.manifest)
+    activations = {f"activations/{family.name}/{name}": store.fingerprint() for name, store in stores.items()}
+    return results.provenance(
+        params={
+            "family": family.name,
+            "variants": list(stores),
+            "threshold": args.threshold,
+            "consecutive": args.consecutive,
+            "primary_position": PRIMARY_POSITION,
+            "primary_metric": PRIMARY_METRIC,
+            "resamples": resampling.N_RESAMPLES,
+            "seed": resampling.SEED,
+        },
+        inputs={paths.name(manifest): results.sha256(manifest)} | activations,
+        models={variant: store.index.identity["revision"] for variant, store in stores.items()},
+        **found.conventions,
+    )
+
+
+def write(out: Path, found: Measurement, commitments: pd.DataFrame, metadata: dict) -> Path:
+    """Every result file; returns the path of the summary."""
+    curves = {"curves": found.curves, "post_norm": found.post_norm}
+    results.write_json(out / "alignment_curves.json", curves, metadata)
+    results.write_csv(out / "commitment_matrix.csv", commitments, metadata)
+    for name, table in found.tables.items():
+        results.write_csv(out / f"{name}.csv", table, metadata)
+    findings.write(out, found.findings, metadata)
+    return results.write_csv(out / "alignment_summary.csv", found.summary, metadata)
 
 
 def work(args: argparse.Namespace) -> None:
@@ -85,47 +106,27 @@ def work(args: argparse.Namespace) -> None:
         print(published.reanalyse(args.from_curves, args.out, args.threshold, args.consecutive))
         return
     paths, family, variants = stage.context(args)
-    manifest_path = paths.source(family.manifest)
-    manifest = load_manifest(manifest_path, family.name)
+    manifest = load_manifest(paths.source(family.manifest), family.name)
     stores = open_stores(paths, family, variants, manifest)
-    curves, summary = measure(stores, manifest)
+    found = measure(stores, manifest, family)
     concepts = {probe.concept_id: probe.concept for probe in manifest.probes}
-    commitments = commitment_matrix(curves, concepts, args.threshold, args.consecutive)
-
-    metadata = results.provenance(
-        params={
-            "family": family.name,
-            "variants": variants,
-            "threshold": args.threshold,
-            "consecutive": args.consecutive,
-            "primary_position": PRIMARY_POSITION,
-            "resamples": resampling.N_RESAMPLES,
-            "seed": resampling.SEED,
-        },
-        inputs={paths.name(manifest_path): results.sha256(manifest_path)}
-        | {f"activations/{family.name}/{variant}": store.fingerprint() for variant, store in stores.items()},
-        models={variant: store.index.identity["revision"] for variant, store in stores.items()},
-        interval="95 % BCa bootstrap over meanings",
-        null="target sentences permuted; null_low and null_high are its central 95 %",
-        q_value="Benjamini-Hochberg over variants, languages and states of one stimuli, position and metric",
-    )
-    out = paths.results(family.name)
-    post_norm = {
-        variant: alignment.post_norm_cosine(store, manifest, PRIMARY_POSITION)
-        for variant, store in stores.items()
-    }
-    results.write_json(out / "alignment_curves.json", {"curves": curves, "post_norm": post_norm}, metadata)
-    results.write_csv(out / "commitment_matrix.csv", commitments, metadata)
-    path = results.write_csv(out / "alignment_summary.csv", summary, metadata)
-    print(f"{path}: {headline(summary)}")
+    commitments = commitment_matrix(found.curves, concepts, args.threshold, args.consecutive)
+    metadata = provenance(args, paths, family, stores, found)
+    path = write(paths.results(family.name), found, commitments, metadata)
+    print(f"{path}: {headline(found)}")
+    print(f"{path.with_name(findings.TABLE)}: {findings.counted(found.findings)} findings")
 
 
-def headline(summary: pd.DataFrame) -> str:
-    """The one figure that matters: the highest excess at the primary position, with its interval."""
-    excess = summary[(summary.metric == "excess") & (summary.position == PRIMARY_POSITION)]
-    best = excess.loc[excess.value.idxmax()]
+def headline(found: Measurement) -> str:
+    """The one figure that matters: the highest excess at the primary position that no finding blocks."""
+    table = found.summary
+    table = table.loc[(table.metric == PRIMARY_METRIC) & (table.position == PRIMARY_POSITION)]
+    table = table.loc[findings.blocking(table, found.findings).isna()]
+    if table.empty:
+        return "every excess at the primary position is blocked by the auditor"
+    best = table.loc[table.value.idxmax()]
     return (
-        f"highest excess {best.value:.3f} [{best.ci_low:.3f}, {best.ci_high:.3f}] "
+        f"highest excess {best.value:.3f} [{best.ci_low:.3f}, {best.ci_high:.3f}], p_max {best.p_max:.4f} "
         f"({best.variant}, {best.language}, state {best.state}, {best.stimuli}, n = {best.n})"
     )
 

@@ -48,15 +48,25 @@ def stages(family: Family) -> list[Stage]:
     activations = (f"activations/{family.name}/*/index.json", f"activations/{family.name}/*/*.safetensors")
     models = tuple(f"{variant.path}/*.safetensors" for variant in family.variants.values() if variant.path)
     sentences = ("data/concept_probes.json", "organism/lexicon/*.toml", "organism/corpus.py")
-    alignment, commitment = f"{results_}/alignment_*", f"{results_}/commitment_matrix*"
+    alignment, commitment = f"{results_}/alignment_*", f"{results_}/commitment_*"
+    audit, robustness = f"{results_}/artifact_audit*", f"{results_}/robustness*"
+    shape = tuple(
+        f"{results_}/{name}*"
+        for name in ("variant_effects", "dose_response", "peaks", "layer_increments", "confounders")
+    )
     return [
         Stage("build_stimuli", sentences, (family.manifest,)),
         Stage("batch_runner", (family.manifest, *models), activations, ("--local",)),
-        Stage("concept_alignment", (family.manifest, *activations), (alignment, commitment)),
+        Stage(
+            "concept_alignment",
+            (family.manifest, *activations),
+            (alignment, commitment, audit, robustness, *shape),
+        ),
         Stage("failure_classifier", (family.manifest, commitment), (f"{results_}/failure_cases*",)),
-        Stage("viz.heatmap", (alignment, commitment), (f"{assets}/*heatmap*",)),
-        Stage("viz.alignment_curves", (alignment,), (f"{assets}/alignment_*", f"{assets}/tweet_*")),
-        Stage("viz.annotated_curve", (alignment,), (f"{assets}/annotated_*",)),
+        Stage("viz.heatmap", (alignment, commitment, audit), (f"{assets}/*heatmap*",)),
+        Stage("viz.alignment_curves", (alignment, audit), (f"{assets}/alignment_*", f"{assets}/tweet_*")),
+        Stage("viz.annotated_curve", (alignment, audit), (f"{assets}/annotated_*",)),
+        Stage("viz.robustness", (robustness,), (f"{assets}/robustness*",)),
     ]
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from probe import metrics, resampling
 from probe.languages import PIVOT, TARGETS
 from probe.stimuli import Manifest, Stimulus
-from probe.store import POSITIONS, ActivationStore
+from probe.store import POSITIONS, PRIMARY_POSITION, ActivationStore
 
 KINDS = ("probes", "flores", "parallel")  # what is measured in matched pairs
 MIN_PAIRS = 5  # fewer give no interval worth the name
@@ -62,7 +62,9 @@ def cells(store: ActivationStore, manifest: Manifest, variant: str) -> Iterator[
 def measured(
     grams: metrics.Grams, variant: str, kind: str, position: str, language: str, meanings: list[str]
 ) -> Cell:
-    """Every metric of one combination. One row per metric and state: value, 95 % interval over meanings (BCa;
+    """Every metric of one combination; CKA and mutual k-NN, whose nulls cost most, at PRIMARY_POSITION alone.
+
+    One row per metric and state: value, 95 % interval over meanings (BCa;
     jackknife for CKA), the permutation null and its central 95 %, the add-one p of the state (`p_value`) and
     that of the largest over the states (`p_max`)."""
     items: dict[str, np.ndarray] = {}
@@ -77,7 +79,7 @@ def measured(
         items[name] = np.diagonal(q, axis1=1, axis2=2).T
         mean = interval_of_mean(items[name])
         tables.append(_rows(name, *mean, resampling.permuted_matched(q)))
-    for name in metrics.WHOLE:
+    for name in metrics.WHOLE if position == PRIMARY_POSITION else ():
         try:
             null = metrics.null(name, grams)
             if name == "cka":
@@ -96,7 +98,9 @@ def measured(
 
 def interval_of_mean(items: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(mean, low, high), each (n_states,): 95 % BCa interval over the rows of items (n, n_states)."""
-    return resampling.interval(lambda weights: weights @ items / weights.sum(axis=1, keepdims=True), len(items))
+    return resampling.interval(
+        lambda weights: weights @ items / weights.sum(axis=1, keepdims=True), len(items)
+    )
 
 
 def _rows(
@@ -126,8 +130,8 @@ COLUMNS = (
 
 
 def with_q_values(summary: pd.DataFrame) -> pd.DataFrame:
-    """The columns of alignment_summary.csv, with Benjamini-Hochberg q-values over variants, languages and states
-    of one kind of stimuli, position and metric."""
+    """The columns of alignment_summary.csv, with Benjamini-Hochberg q-values over variants, languages and
+    states of one kind of stimuli, position and metric."""
     q = summary.groupby(["stimuli", "position", "metric"])["p_value"].transform(
         lambda p: resampling.benjamini_hochberg(p.to_numpy())
     )

@@ -30,7 +30,7 @@ MARGIN_K = 4  # neighbours of the margin, as in LASER's xsim
 KNN_MAX = 10  # neighbours of mutual k-NN, as in platonic-rep, where there are sentences enough
 BIASED_CKA_CHANCE = 0.05  # what unrelated data may score at most
 MANY = 50  # above so many sentences ...
-FEW_PERMUTATIONS = 500  # ... a relabelled null takes so many: one costs n^2, and p is still resolved to 0.002
+FEW_PERMUTATIONS = 200  # ... a relabelled null takes so many: one costs n^2, and p is still resolved to 0.005
 DECIMALS = 12  # cosines that differ by less differ by the order of summation: they are tied
 LOST = 1e-12  # share of a squared length that float32 vectors keep, by rounding, when they are all the same
 
@@ -59,6 +59,12 @@ class Grams:
     def similarity(self) -> np.ndarray:
         """(n_states, n, n) cosine of every pivot with every target sentence, in [-1, 1]."""
         return _divided(self.cross, _own(self.pivot), _own(self.target))
+
+    @cached_property
+    def reciprocal_ranks(self) -> dict[int, np.ndarray]:
+        """axis searched -> (n_states, n, n), see `reciprocal_rank`; sorting is dear, so it is done once."""
+        negated = -_ties_tied(self.similarity)
+        return {axis: 1 / rankdata(negated, method="max", axis=axis) for axis in (TO_TARGET, TO_PIVOT)}
 
 
 def grams(pivot: np.ndarray, target: np.ndarray) -> Grams:
@@ -172,11 +178,13 @@ def cosine(grams: Grams) -> np.ndarray:
 
 
 def excess_cosine(grams: Grams) -> np.ndarray:
-    """Q_ij = S_ij - (mean of row i without j + mean of column j without i) / 2, S the cosines; in [-2, 2].
+    """Q_ij = (S_ij - mean of row i - mean of column j + mean of all) n / (n - 1), S the cosines; in [-8, 8].
 
-    How much closer the pair is than its two sentences are to the others. The mean of the diagonal is exactly
-    matched minus mean mismatched cosine, and that of any pairing what relabelled data would give, so chance
-    is exactly 0. Raises Refused for n < 2.
+    How much closer the pair is than the closeness of its two sentences to all others makes one expect. The
+    mean of the diagonal is exactly matched minus mean mismatched cosine, in [-2, 2], and that of any pairing
+    what relabelled data would give, so chance is exactly 0. Row and column are taken away whole, not half of
+    each: the mismatched mean varies with the sentences drawn by that much, and an interval over items must
+    know it. Raises Refused for n < 2.
     Source: Wu et al. 2024, "The Semantic Hub Hypothesis" (matched against unmatched pairs).
     """
     _require_enough("excess", grams.n)
@@ -184,9 +192,8 @@ def excess_cosine(grams: Grams) -> np.ndarray:
 
 
 def _beyond_others(score: np.ndarray) -> np.ndarray:
-    others = score.shape[-1] - 1
-    sums = score.sum(axis=-1, keepdims=True) + score.sum(axis=-2, keepdims=True)
-    return score - (sums - 2 * score) / (2 * others)
+    n = score.shape[-1]
+    return _doubly_centred(score) * (n / (n - 1))
 
 
 def centred_cosine(grams: Grams) -> np.ndarray:
@@ -262,7 +269,7 @@ def reciprocal_rank(grams: Grams, axis: int) -> np.ndarray:
     Source: Voorhees 1999, "The TREC-8 Question Answering Track Report".
     """
     _require_enough("retrieval", grams.n)
-    return 1 / rankdata(-_ties_tied(grams.similarity), method="max", axis=axis)
+    return grams.reciprocal_ranks[axis]
 
 
 def _both(metric: Callable[[Grams, int], np.ndarray], grams: Grams) -> np.ndarray:
@@ -542,6 +549,3 @@ def excess(similarity: np.ndarray, weights: np.ndarray | None = None) -> np.ndar
     Source: Wu et al. 2024, "The Semantic Hub Hypothesis" (matched against unmatched pairs).
     """
     return matched(similarity, weights) - mismatched(similarity, weights)
-
-
-METRICS = {"cosine": matched, "excess": excess}

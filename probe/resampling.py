@@ -7,6 +7,7 @@ from itertools import product
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.stats import false_discovery_control, norm
+from scipy.stats import t as student_t
 
 N_RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -36,7 +37,10 @@ def bca_interval(
     """Bias-corrected and accelerated bootstrap interval, one statistic per column.
 
     estimate: (k,), resampled: (n_resamples, k), jackknifed: (n, k). Returns (low, high), each (k,).
-    Source: Efron 1987, "Better Bootstrap Confidence Intervals", eqs. 6.4-6.8.
+    The normal quantile is widened to sqrt(n / (n - 1)) times Student's t, for the bootstrap knows neither
+    that its variance has the divisor n nor that it is estimated: without, 95 % cover 90 % at n = 20.
+    Source: Efron 1987, "Better Bootstrap Confidence Intervals", eqs. 6.4-6.8; Hesterberg 2015, "What Teachers
+    Should Know About the Bootstrap", 3.4 (the expanded quantile).
     """
     below = (resampled < estimate).mean(axis=0) + (resampled == estimate).mean(axis=0) / 2
     limit = 0.5 / len(resampled)
@@ -45,9 +49,11 @@ def bca_interval(
     spread = (deviation**2).sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         acceleration = np.where(spread > 0, (deviation**3).sum(axis=0) / (6 * spread**1.5), 0.0)
+    n = len(jackknifed)
+    reach = student_t.ppf((1 + confidence) / 2, n - 1) * np.sqrt(n / (n - 1))
     ends = []
     for tail in ((1 - confidence) / 2, (1 + confidence) / 2):
-        shifted = bias + norm.ppf(tail)
+        shifted = bias + reach * np.sign(tail - 0.5)
         share = norm.cdf(bias + shifted / (1 - acceleration * shifted))
         ends.append(_column_quantiles(resampled, share))
     return ends[0], ends[1]

@@ -49,10 +49,10 @@ def peak_of(items: effects.Items, family: Family) -> dict[str, int]:
 def robustness(measured: Measured, primary: tuple[str, str], family: Family) -> pd.DataFrame:
     """Every finding under every (position, metric), at the state where the primary measure peaks.
 
-    Returns columns variant, contrast, position, metric, state, value, ci_low, ci_high, p_value, n and survives:
+    Returns columns variant, contrast, position, metric, state, value, ci_low, ci_high, p_value, n, survives:
     whether the 95 % BCa interval over meanings lies on one side of 0 and the two-sided sign-flip p is below
-    0.05. The state is chosen once, by the primary measure; the others have no say in it. Raises KeyError where
-    the primary measure was not taken.
+    0.05. The state is chosen once, by the primary measure; the others have no say in it. Raises KeyError
+    where the primary measure was not taken.
     """
     states = peak_of(measured[primary], family)
     rows = []

@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 import batch_runner
 import concept_alignment
 from concept_alignment import commitment_layer
+from probe import findings
 from probe.commitment import commitment_matrix
 from probe.paths import REPOSITORY
 
 PUBLISHED = REPOSITORY.parent / "shared" / "reference" / "tiny_aya_published"
-FILES = ("alignment_curves.json", "alignment_summary.csv", "commitment_matrix.csv")
+TABLES = (
+    "variant_effects", "peaks", "layer_increments", "commitment_sensitivity", "robustness", "confounders",
+)  # fmt: skip
 
 
 def slow_commitment(curve, threshold, consecutive, start):
@@ -71,9 +74,16 @@ def test_writes_the_files_of_the_design(analysed):
         "variant", "language", "stimuli", "position", "metric", "state", "value", "ci_low", "ci_high",
         "null", "p_value", "q_value", "n",
     ]  # fmt: skip
-    # 2 variants, 9 languages, probes at 4 positions and parallel at 3, 2 metrics, 5 states
-    assert len(summary) == 2 * 9 * (4 + 3) * 2 * 5
+    # 2 variants, 9 languages, probes at 4 positions and parallel at 3, 5 states
+    assert (summary.groupby("metric").size()[["excess", "cosine", "p1", "mexa"]] == 2 * 9 * (4 + 3) * 5).all()
+    # at the primary position alone
+    assert (summary.groupby("metric").size()[["cka", "mutual_knn"]] == 2 * 9 * 2 * 5).all()
     assert set(summary.n) == {6}
+    for name in TABLES:
+        assert len(pd.read_csv(out / f"{name}.csv")), name
+    effects = pd.read_csv(out / "variant_effects.csv")
+    assert set(effects.contrast) == {"simple", "did"}
+    assert set(effects.reference.dropna()) == {"placebo languages"}  # no control in this family
     matrix = pd.read_csv(out / "commitment_matrix.csv")
     assert list(matrix.columns) == ["concept_id", "concept", "language", "base_layer", "fire_layer"]
     assert len(matrix) == 6 * 9
@@ -114,6 +124,36 @@ def test_variants_that_were_not_asked_for_have_no_column(analysed):
     arguments = ["--family", "tiny", "--root", str(analysed), "--variants", "fire"]
     assert concept_alignment.main(arguments) == 0
     assert "base_layer" not in pd.read_csv(analysed / "results" / "tiny" / "commitment_matrix.csv").columns
+
+
+def test_the_auditor_flags_the_full_stop_and_the_summary_names_no_blocked_claim(analysed, capsys):
+    out = analysed / "results" / "tiny"
+    found = findings.read(out / "artifact_audit.json", "")
+    flagged = {finding.id: finding for finding in found}
+    assert flagged["constant_over_concepts/probes/last/0"].severity == "high"
+    row = {
+        "variant": "base",
+        "language": "hi",
+        "stimuli": "probes",
+        "position": "last",
+        "metric": "cosine",
+        "state": 0,
+    }
+    assert findings.blocked(row, found).severity == "high"
+    table = (out / "artifact_audit.md").read_text()
+    assert all(finding.id in table for finding in found)
+    # Six meanings are too few for any claim, so the console must not name a highest excess.
+    assert "too_few_concepts/probes" in flagged
+    concept_alignment.main(["--family", "tiny", "--root", str(analysed)])
+    assert "every excess at the primary position is blocked" in capsys.readouterr().out
+
+
+def test_processes_side_by_side_measure_what_one_does(analysed, monkeypatch):
+    before = (analysed / "results" / "tiny" / "alignment_summary.csv").read_bytes()
+    monkeypatch.setattr("probe.measurement.WORTH_A_PROCESS", 0)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    assert concept_alignment.main(["--family", "tiny", "--root", str(analysed), "--threshold", "0.2"]) == 0
+    assert (analysed / "results" / "tiny" / "alignment_summary.csv").read_bytes() == before
 
 
 def _error(capsys) -> str:

@@ -13,7 +13,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import model_loader
 from organism import corpus, train
 from probe import metrics, resampling
-from probe.alignment import similarity
 from probe.families import load_family
 from probe.languages import LANGUAGES, PIVOT, TARGETS
 from probe.paths import REPOSITORY, Paths
@@ -179,7 +178,7 @@ def sims():
                 for lang in LANGUAGES
             }
         for lang in TARGETS:
-            found[variant, lang] = similarity(states[PIVOT], states[lang])
+            found[variant, lang] = metrics.grams(states[PIVOT], states[lang]).similarity
     return found
 
 

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_hex
 from matplotlib.image import imread
 
-from probe import stage
+from probe import findings, stage
 from probe.commitment import commitment_layer, commitment_matrix, held_level
+from probe.findings import Claim, Finding
 from probe.languages import TARGETS
-from viz import alignment_curves, annotated_curve, curves, heatmap, held, phases, style
+from viz import alignment_curves, annotated_curve, blocked, curves, heatmap, held, phases, robustness, style
 
 FAMILY = """
 [toy]
@@ -37,7 +38,12 @@ SCRIPTS = {
     alignment_curves: ["tweet_three_panel", *(f"alignment_curve_avg_{lang}" for lang in TARGETS)],
     heatmap: ["concept_alignment_heatmap"],
     annotated_curve: ["annotated_rise_peak_collapse"],
+    robustness: ["robustness"],
 }
+
+
+def named(script) -> str:
+    return script.__name__.removeprefix("viz.")
 
 
 def summary(n_states: int, variants=VARIANTS) -> pd.DataFrame:
@@ -90,12 +96,43 @@ def concept_curves(n_states: int, variants=VARIANTS) -> dict:
     }
 
 
+def effects() -> pd.DataFrame:
+    """Two findings by three measures at two positions: MEXA survives nowhere, once it is undefined."""
+    rows = []
+    kinds = (("probes", 20), ("parallel", 200))
+    grid = itertools.product(
+        kinds, ("simple", "did"), ("fire", "earth"), ("last", "mean"), ("cosine", "excess", "mexa")
+    )
+    for i, ((stimuli, n), contrast, variant, position, metric) in enumerate(grid):
+        if (position, metric) == ("last", "mexa"):
+            continue
+        value, half = 0.02 * (i % 12) - 0.05, 1.0 if metric == "mexa" else 0.004
+        rows.append(
+            {
+                "variant": variant,
+                "contrast": contrast,
+                "position": position,
+                "metric": metric,
+                "state": 3,
+                "value": value,
+                "ci_low": value - half,
+                "ci_high": value + half,
+                "p_value": 0.001,
+                "n": n,
+                "survives": abs(value) > half,
+                "stimuli": stimuli,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
 def make_root(root, n_states: int, variants=VARIANTS):
     (root / "data").mkdir()
     (root / "data" / "families.toml").write_text(FAMILY)
     folder = root / "results" / "toy"
     folder.mkdir(parents=True)
     summary(n_states, variants).to_csv(folder / "alignment_summary.csv", index=False)
+    effects().to_csv(folder / "robustness.csv", index=False)
     of = concept_curves(n_states, variants)
     params = {"threshold": 0.85, "consecutive": 3, "primary_position": "mean"}
     content = {"metadata": {"params": params}, "curves": of, "post_norm": {}}
@@ -135,6 +172,11 @@ def figures(root, *options: str) -> dict:
     }
 
 
+def annotated(root):
+    read, _, family = load(root)
+    return annotated_curve.draw(read, family)
+
+
 @pytest.fixture(scope="session")
 def all_figures(made):
     return figures(made)
@@ -143,7 +185,7 @@ def all_figures(made):
 # What is written
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.SCRIPT)
+@pytest.mark.parametrize("script", SCRIPTS, ids=named)
 def test_main_writes_what_it_promises_and_the_same_bytes_twice(script, root, capsys, monkeypatch):
     monkeypatch.setattr(alignment_curves, "TARGETS", ("hi", "sw", "am"))  # nine would only take longer
     names = [n for n in SCRIPTS[script] if "avg" not in n or n[-2:] in alignment_curves.TARGETS]
@@ -160,7 +202,7 @@ def test_main_writes_what_it_promises_and_the_same_bytes_twice(script, root, cap
     assert width == 200 * style.WIDTH
     svg = first[f"{names[0]}.svg"].decode()
     assert "made-up curves for the tests" in svg
-    assert f"uv run viz/{script.SCRIPT}.py --family toy" in svg
+    assert f"uv run viz/{named(script)}.py --family toy" in svg
     assert str(root) not in svg
     assert "dc:date" not in svg
 
@@ -321,6 +363,214 @@ def test_a_variant_has_one_colour_everywhere(all_figures, root):
     assert len({(look.colour, look.marker) for look in looks.values()}) == len(looks) == 7
 
 
+# What the auditor blocks
+
+
+def write_audit(root, *found: tuple[str, str, dict]) -> None:
+    """found: (id, severity, where) of each finding."""
+    made = [
+        Finding(
+            id=name, severity=severity, languages=[], variants=[], evidence={"sentence": name},
+            blocks=[Claim(where=where, text=name)],
+        )
+        for name, severity, where in found
+    ]  # fmt: skip
+    findings.write(root / "results" / "toy", made, {})
+
+
+def note(figure) -> str:
+    return figure.texts[0].get_text().replace("\n", " ")
+
+
+def legend_texts(figure) -> list[str]:
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+FIRE_EARLY = {"variant": ["fire"], "language": ["hi"], "metric": ["excess"], "position": ["mean"]}
+
+
+def test_exactly_the_blocked_states_have_open_markers(root):
+    write_audit(
+        root,
+        ("early/parallel", "high", FIRE_EARLY | {"state": [0, 1, 4], "claim": ["level"]}),
+        ("warning", "low", {"state": [7]}),
+        ("elsewhere", "high", {"stimuli": ["probes"]}),
+        ("an_effect", "high", {"claim": ["effect"]}),
+    )
+    drawn = figures(root)
+    for ax, language in zip(drawn["three"].axes, ("sw", "hi", "am"), strict=True):
+        for variant in VARIANTS:
+            expected = rows(summary(9), variant, language, "excess").value.to_numpy()
+            at = [0, 1, 4] if (variant, language) == ("fire", "hi") else []
+            (line,) = lines(ax, variant)
+            assert np.flatnonzero(np.isnan(line.get_ydata())).tolist() == at
+            np.testing.assert_allclose(np.delete(line.get_ydata(), at), np.delete(expected, at))
+            hollow = lines(ax, f"blocked {variant}")
+            assert len(hollow) == bool(at)
+            for marks in hollow:
+                assert marks.get_xdata().tolist() == at
+                np.testing.assert_allclose(marks.get_ydata(), expected[at])
+                assert marks.get_markerfacecolor() == "white"
+    assert "3 of 108 points drawn (early 3)" in note(drawn["three"])
+    assert "3 of 72 points drawn (early 3)" in note(drawn["average"])
+    assert "blocks none of the 108 points drawn" in note(drawn["three raw"])
+    assert "blocked by the auditor" in legend_texts(drawn["three"])
+    assert "blocked by the auditor" not in legend_texts(drawn["three raw"])
+    for figure in drawn.values():
+        assert_legible(figure)
+
+
+def test_a_mean_is_blocked_where_one_of_its_languages_is_and_then_has_no_phases(root):
+    mean = sum(
+        rows(summary(9), "fire", language, "excess").value.to_numpy() for language in ("hi", "bn", "ta")
+    )
+    peak = int(mean.argmax())
+    write_audit(root, ("taken/away", "medium", FIRE_EARLY | {"state": [peak]}))
+    fire, earth = annotated(root).axes
+    assert [text.get_text() for text in fire.texts] == ["blocked: taken/away"]
+    assert any(text.get_text().startswith("peak: ") for text in earth.texts)
+    assert lines(fire, "blocked fire")[0].get_xdata().tolist() == [peak]
+    assert [line.get_xdata().tolist() for line in lines(fire, "blocked single")] == [[peak]]
+    write_audit(root, ("a_peak", "high", {"variant": ["fire"], "language": ["bn"], "claim": ["peak"]}))
+    fire, _ = annotated(root).axes
+    assert [text.get_text() for text in fire.texts] == ["blocked: a_peak"]
+    assert not lines(fire, "blocked fire")
+    write_audit(root, ("the_last", "high", {"variant": ["earth"], "state": [8]}))
+    _, earth = annotated(root).axes
+    assert {"fall: blocked"} == {t.get_text() for t in earth.texts if t.get_text().startswith("fall")}
+
+
+def struck(ax) -> set[tuple[int, int]]:
+    """(row, column) of the cells that are struck through."""
+    return {(int(line.get_ydata()[0]), int(line.get_xdata()[0])) for line in lines(ax, "struck")}
+
+
+def test_blocked_commitments_are_struck_through(root):
+    matrix = pd.read_csv(root / "results" / "toy" / "commitment_matrix.csv")
+    state = int(matrix.query("language == 'yo'").earth_layer.min())
+    at = {"variant": ["earth"], "language": ["yo"], "state": [state], "stimuli": ["probes"]}
+    write_audit(
+        root,
+        ("raw/probes", "high", at | {"metric": ["cosine"], "position": ["mean"], "claim": ["level"]}),
+        ("of_excess", "high", {"metric": ["excess"]}),
+        ("of_last", "high", {"position": ["last"]}),
+    )
+    _, levels, family = load(root)
+    figure = heatmap.draw(levels, family)
+    expected = {
+        (i, 5) for i, layer in enumerate(matrix.query("language == 'yo'").earth_layer) if layer == state
+    }
+    for ax, variant in zip(figure.axes, VARIANTS, strict=False):
+        found = expected if variant == "earth" else set()
+        assert struck(ax) == found
+        count = matrix[f"{variant}_layer"].notna().sum()
+        title = " ".join(ax.get_title("left").split())
+        assert title.endswith(f"committed {count} ({len(found)} blocked) of 180")
+    assert 0 < len(expected) < matrix.earth_layer.notna().sum()
+    assert f"(raw {len(expected)})" in note(figure)
+    assert_legible(figure)
+
+
+def test_without_an_audit_the_figures_say_so(all_figures, made):
+    for figure in (*all_figures.values(), robust(made)[0]):
+        assert "Not audited." in note(figure)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"findings": [{"id": "x"}]}', '{"findings": null}'])
+@pytest.mark.parametrize("script", SCRIPTS, ids=named)
+def test_a_damaged_audit(script, content, root, capsys):
+    (root / "results" / "toy" / "artifact_audit.json").write_text(content)
+    assert COMMAND in fails(script, root, capsys)
+
+
+# Robustness
+
+
+def robust(root, *options: str):
+    """(figure, table drawn)"""
+    args = robustness.parser().parse_args(["--family", "toy", "--root", str(root), *options])
+    paths, family, _ = stage.context(args)
+    audit = blocked.load(paths, family)
+    table, _ = robustness.load(args, paths.results("toy") / "robustness.csv", family, audit)
+    return robustness.draw(table, family, audit, "the command"), table
+
+
+@pytest.mark.parametrize("stimuli", ["parallel", "probes"])
+def test_the_robustness_cells_are_the_table(made, stimuli):
+    figure, _ = robust(made, *(() if stimuli == "parallel" else ("--stimuli", stimuli)))
+    grids = list(itertools.product(("simple", "did"), ("fire", "earth")))
+    for ax, (contrast, variant) in zip(figure.axes, grids, strict=False):
+        table = effects().query("stimuli == @stimuli")
+        table = table[(table.contrast == contrast) & (table.variant == variant)]
+        shown = ax.collections[0].get_array()
+        texts = {(int(t.get_position()[1]), int(t.get_position()[0])): t.get_text() for t in ax.texts}
+        for y, x in itertools.product(range(2), range(3)):
+            cell = table[
+                (table.position == ("last", "mean")[y]) & (table.metric == ("cosine", "excess", "mexa")[x])
+            ]
+            assert bool(shown.mask[y, x]) == cell.empty
+            if cell.empty:
+                continue
+            row = cell.iloc[0]
+            expected = min(max(2 * row.value / (row.ci_high - row.ci_low), -6), 6)
+            assert shown[y, x] == pytest.approx(expected)
+            number = f"{row.value:+.2f}".replace("-", "−")
+            assert texts.pop((y, x), None) == (number if row.survives else None)
+        assert not texts
+        assert {patch.get_xy() for patch in ax.patches if patch.get_label() == "primary"} == {(1, 1)}
+        assert not struck(ax)
+    assert f"n = {200 if stimuli == 'parallel' else 20} meanings" in note(figure)
+    assert_legible(figure)
+
+
+def test_an_interval_without_width_is_no_lack_of_effect():
+    table = pd.DataFrame({"value": [0.5, -0.5, 0.0], "ci_low": [0.5, -0.5, 0.0], "ci_high": [0.5, -0.5, 0.0]})
+    assert robustness.strength(table).tolist() == [np.inf, -np.inf, 0]
+
+
+def test_blocked_effects_are_struck_through(root):
+    at = {"stimuli": ["parallel"], "position": ["last"], "metric": ["cosine"], "state": [3]}
+    write_audit(
+        root,
+        ("of_fire", "high", at | {"language": ["ta"], "claim": ["effect"]}),
+        ("of_base_elsewhere", "high", at | {"variant": ["base"], "language": ["fr"]}),
+        ("a_level", "high", {"claim": ["level", "peak"]}),
+        ("unresolved", "low", {"resolved": [False]}),
+    )
+    figure, table = robust(root)
+    assert [struck(ax) for ax in figure.axes[:4]] == [{(0, 0)}, set(), {(0, 0)}, set()]
+    assert "2 of 20 effects (of_fire 2)" in note(figure)
+    assert table.blocked.notna().sum() == 2
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text.replace("survives", "holds"),
+        lambda text: text.replace("True", "perhaps"),
+        lambda text: text.replace(",simple,", ",odd,"),
+        lambda text: text.replace("fire,", "flame,"),
+        lambda text: text.replace(",3,", ",,"),
+        lambda text: text.replace(",0.001,", ",0.001,x"),
+        lambda text: "",
+    ],
+)
+def test_a_damaged_robustness_table(damage, root, capsys):
+    path = root / "results" / "toy" / "robustness.csv"
+    path.write_text(damage(path.read_text()))
+    assert COMMAND in fails(robustness, root, capsys)
+
+
+def test_what_robustness_was_not_measured(root, capsys):
+    assert "no stimuli 'flores', only probes, parallel" in fails(
+        robustness, root, capsys, "--stimuli", "flores"
+    )
+    assert "no variant 'base', only fire, earth" in fails(robustness, root, capsys, "--variants", "base")
+    path = root / "results" / "toy" / "robustness.csv"
+    path.write_text(path.read_text().splitlines()[0])
+    assert "no finding" in fails(robustness, root, capsys)
+
+
 # What a reader can read
 
 
@@ -387,7 +637,7 @@ COMMAND = "uv run concept_alignment.py --family toy"
 CURVES = (alignment_curves, annotated_curve)
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.SCRIPT)
+@pytest.mark.parametrize("script", SCRIPTS, ids=named)
 def test_missing_results(script, root, capsys):
     shutil.rmtree(root / "results")
     assert COMMAND in fails(script, root, capsys)
@@ -412,7 +662,7 @@ def test_a_damaged_summary(damage, root, capsys):
     assert COMMAND in fails(alignment_curves, root, capsys, "--position", "last")
 
 
-@pytest.mark.parametrize("script", CURVES, ids=lambda script: script.SCRIPT)
+@pytest.mark.parametrize("script", CURVES, ids=named)
 @pytest.mark.parametrize(
     ("options", "there"),
     [

@@ -1,6 +1,6 @@
 """Stage 8: how alike English and a target language are at each state, one curve per variant.
 
-Reads   results/{family}/alignment_summary.csv
+Reads   results/{family}/alignment_summary.csv, artifact_audit.json
 Writes  assets/{family}/tweet_three_panel, alignment_curve_avg_{language} for each of the nine (.png, .svg)
 Run     uv run viz/alignment_curves.py --family nano-aya
 """
@@ -10,6 +10,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -36,7 +37,7 @@ def _panel(ax: Axes, drawn: Curves, family: Family, language: str, metric: str) 
     curves.draw_null(ax, list(tables.values()))
     for variant, table in tables.items():
         curves.draw_interval(ax, table.ci_low, table.ci_high, looks[variant])
-        curves.draw_line(ax, table.value, looks[variant], variant in strong, label=variant)
+        curves.draw_line(ax, table, looks[variant], variant in strong, label=variant)
         if metric == "cosine":
             ax.plot(
                 table.state, table.null, "--", color=looks[variant].colour, linewidth=1.3, label="mismatched"
@@ -44,19 +45,27 @@ def _panel(ax: Axes, drawn: Curves, family: Family, language: str, metric: str) 
     curves.states_axis(ax, drawn.n_states)
 
 
-def _frame(figure: Figure, title: str, drawn: Curves, family: Family, metric: str, raw: bool) -> None:
+def _frame(
+    figure: Figure, title: str, drawn: Curves, family: Family, metric: str, panels: list[tuple[str, str]]
+) -> None:
+    """panels: the language and the metric of each."""
+    tables = [drawn.of(variant, *panel) for panel in panels for variant in drawn.variants]
+    note, handles = curves.blocked_note(drawn, tables)
+    raw = any(shown == "cosine" for _, shown in panels)
     lines = [("matched pairs", "-"), ("mismatched pairs", "--")] if raw else []
     style.frame(
         figure,
         title,
         style.subtitle(family),
         [
-            "A thick line is a variant that emphasises the language.",
+            f"A thick line is a variant that emphasises the language. {note}",
             *drawn.caption(family, SCRIPT, metric=(metric, DEFAULT_METRIC)),
         ],
         [
             curves.variant_handles(family, drawn.variants),
-            [curves.line_handle(text, linestyle=dashes) for text, dashes in lines] + curves.band_handles(),
+            [curves.line_handle(text, linestyle=dashes) for text, dashes in lines]
+            + curves.band_handles()
+            + handles,
         ],
     )
 
@@ -73,7 +82,7 @@ def three_panels(drawn: Curves, family: Family, metric: str) -> Figure:
     axes[0].set_ylabel(curves.METRICS.get(metric, metric))
     axes[1].set_xlabel(curves.states_label(drawn.n_states))
     title = f"Alignment with English, state by state: {curves.METRICS.get(metric, metric)}"
-    _frame(figure, title, drawn, family, metric, raw=metric == "cosine")
+    _frame(figure, title, drawn, family, metric, [(language, metric) for language in THREE])
     return figure
 
 
@@ -91,16 +100,17 @@ def average(drawn: Curves, family: Family, language: str, metric: str) -> Figure
         ax.set_xlabel(curves.states_label(drawn.n_states), fontsize=9.5)
         ax.set_title(TITLES.get(shown, shown), loc="left")
     title = f"Alignment with English. {style.language_title(family, language, drawn.variants)}"
-    _frame(figure, title, drawn, family, metric, raw=True)
+    _frame(figure, title, drawn, family, metric, [(language, "cosine"), (language, metric)])
     return figure
 
 
 def headline(drawn: Curves, family: Family, metric: str) -> str:
-    """The highest value among all curves drawn, with its interval."""
-    best = max(
-        (table.loc[table.value.idxmax()] for key, table in drawn.rows.items() if key[2] == metric),
-        key=lambda row: row.value,
-    )
+    """The highest value among all curves drawn that the auditor leaves, with its interval."""
+    table = pd.concat(table for key, table in drawn.rows.items() if key[2] == metric)
+    table = table[table.blocked.isna()].reset_index(drop=True)
+    if table.empty:
+        return f"every {metric} is blocked by the auditor"
+    best = table.loc[table.value.idxmax()]
     return (
         f"highest {metric} {best.value:.3f} [{best.ci_low:.3f}, {best.ci_high:.3f}] "
         f"({family.label(best.variant)}, {label(best.language)}, state {best.state}, n = {best.n})"

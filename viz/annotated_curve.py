@@ -1,11 +1,12 @@
 """Stage 8: how alignment rises, peaks and falls in the languages that a variant was tuned for.
 
-Reads   results/{family}/alignment_summary.csv
+Reads   results/{family}/alignment_summary.csv, artifact_audit.json
 Writes  assets/{family}/annotated_rise_peak_collapse (.png, .svg)
 Run     uv run viz/annotated_curve.py --family nano-aya
 
 One panel per variant that emphasises languages: the excess cosine averaged over these, with the baseline and
-the control beside it. The labels are read off the mean curve, and only where it leaves the null band.
+the control beside it. The labels are read off the mean curve, and only where it leaves the null band
+and the auditor does not block it in any of the languages.
 """
 
 import argparse
@@ -45,6 +46,9 @@ def draw(drawn: Curves, family: Family) -> Figure:
     for ax in axes[len(shown) :]:
         ax.remove()
     names = [v for v in drawn.variants if any(v in panel.means for panel in shown)]
+    note, handles = curves.blocked_note(
+        drawn, (table for panel in shown for table in (*panel.means.values(), *panel.singles))
+    )
     style.frame(
         figure,
         "Rise, peak and fall of alignment in the languages a variant emphasises",
@@ -52,10 +56,11 @@ def draw(drawn: Curves, family: Family) -> Figure:
         [
             "Rise: first state above half of the peak. Fall: last state minus peak. These are read off the "
             "mean curve, without intervals of their own. Bands: the mean of the languages' own bounds, "
-            "conservative for their mean. Thin lines: the panel's variant in each language.",
+            "conservative for their mean. Thin lines: the panel's variant in each language. "
+            f"{note}",
             *drawn.caption(family, SCRIPT),
         ],
-        [curves.variant_handles(family, names), curves.band_handles("mean of the 95 % bounds")],
+        [curves.variant_handles(family, names), curves.band_handles("mean of the 95 % bounds") + handles],
     )
     figure.draw_without_rendering()  # settles where the panels are; labels are placed in their pixels
     for ax, panel in zip(axes, shown, strict=False):
@@ -68,9 +73,9 @@ def _draw_panel(ax: Axes, panel: Panel, family: Family) -> None:
     curves.draw_null(ax, list(panel.means.values()))
     for name, mean in panel.means.items():
         curves.draw_interval(ax, mean.ci_low, mean.ci_high, looks[name])
-        curves.draw_line(ax, mean["value"], looks[name], name == panel.variant, label=name)
+        curves.draw_line(ax, mean, looks[name], name == panel.variant, label=name)
     for single in panel.singles:
-        ax.plot(single["value"], color=looks[panel.variant].colour, linewidth=0.9, alpha=0.75, label="single")
+        curves.draw_line(ax, single, looks[panel.variant], thin=True, alpha=0.75, label="single")
     curves.states_axis(ax, len(panel.mean))
     names = ", ".join(label(language) for language in family.variants[panel.variant].emphasises)
     ax.set_title(f"{family.label(panel.variant)}: {names}", loc="left", fontsize=10)
@@ -83,13 +88,16 @@ def _annotate(ax: Axes, panel: Panel, colour: str) -> None:
     left edge, where it cannot, it goes right of its arrow and the peak takes that row.
     """
     value, found = panel.mean["value"].to_numpy(), phases(panel.mean)
-    if found is None:
-        ax.text(0.02, ROWS[0], "no peak beyond the null band", transform=ax.transAxes, va="center")
+    if found is None or panel.peak_blocked:
+        instead = f"blocked: {panel.peak_blocked}" if panel.peak_blocked else "no peak beyond the null band"
+        ax.text(0.02, ROWS[0], instead, transform=ax.transAxes, va="center")
         return
+    by = panel.mean.blocked
     top, middle, low = ROWS
-    rise = f"rise: state {found.rise}"
+    rise = "rise: blocked" if by[found.rise] else f"rise: state {found.rise}"
     peak = f"peak: {found.peak_value:.2f} at state {found.peak}"
     fall = f"fall: {found.fall:+.2f}".replace("-", "−") if found.fall else "no fall: the peak is last"
+    fall = "fall: blocked" if by[len(value) - 1] else fall
     roomy = _width(ax, rise) < _at(ax, found.rise)
     rise_row, peak_row = (low, middle) if roomy else (middle, low)
     fits = _at(ax, found.peak) + _width(ax, peak) < _at(ax, len(value) - 1)
@@ -141,6 +149,7 @@ def work(args: argparse.Namespace) -> None:
 def headline(panel: Panel, family: Family) -> str:
     found = phases(panel.mean)
     where = f"peak {found.peak_value:.3f} at state {found.peak}" if found else "no peak beyond the null band"
+    where = f"blocked: {panel.peak_blocked}" if panel.peak_blocked else where
     return f"{family.label(panel.variant)} {where}"
 
 

@@ -18,11 +18,12 @@ from probe.errors import ProbeError
 from probe.families import Family
 from probe.paths import Paths
 from probe.store import PRIMARY_POSITION
-from viz import style
+from viz import blocked, style
 
 NUMBERS = ["value", "ci_low", "ci_high", "null", "null_low", "null_high"]
 COLUMNS = {"variant", "language", "stimuli", "position", "metric", "state", "n", *NUMBERS}
 METRICS = {"excess": "excess cosine", "cosine": "raw cosine"}
+FADED = 0.5  # alpha of the line through states that the auditor blocks
 LARGE_SETS = ("parallel", "flores")  # preferred to the few probes
 
 
@@ -30,7 +31,8 @@ LARGE_SETS = ("parallel", "flores")  # preferred to the few probes
 class Curves:
     """What the summary says of one kind of stimuli, read at one position.
 
-    rows: (variant, language, metric) -> table with NUMBERS, one row per state, state 0 first.
+    rows: (variant, language, metric) -> table with NUMBERS, one row per state, state 0 first; `blocked` and
+    `blocked_peak` are the id of the finding that takes the level, or a peak, at the state away, or None.
     """
 
     stimuli: str
@@ -40,6 +42,7 @@ class Curves:
     n_states: int
     default_stimuli: str
     rows: dict[tuple[str, str, str], pd.DataFrame]
+    audit: blocked.Audit
 
     def of(self, variant: str, language: str, metric: str) -> pd.DataFrame:
         return self.rows[variant, language, metric]
@@ -55,6 +58,14 @@ class Curves:
             f"Stimuli: {self.stimuli}, n = {self.n} meanings. Position read: {self.position}. "
             f"Made by: {style.command(script, family, self.variants, **options)}",
         ]
+
+
+def blocked_note(drawn: Curves, tables: Iterable[pd.DataFrame]) -> tuple[str, list[Artist]]:
+    """The caption's sentence about the points of the tables, and the legend's entry where any is blocked."""
+    by = [name for table in tables for name in table.blocked]
+    look = {"alpha": FADED, "marker": "o", "markersize": 5, "markerfacecolor": "white", "linewidth": 1.2}
+    handles = [line_handle(blocked.LEGEND, **look)] if any(by) else []
+    return drawn.audit.note(by, "points drawn", "Open markers"), handles
 
 
 def add_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -87,6 +98,9 @@ def load(
     variants = style.measured(family, args.variants, list(dict.fromkeys(table.variant)), path)
     table = table.loc[table.variant.isin(variants)].sort_values(by="state")
     n_states = int(table.state.max()) + 1
+    audit = blocked.load(paths, family)
+    peaks = table.rename(columns={"state": "peak_state"})
+    table = table.assign(blocked=audit.by(table), blocked_peak=audit.by(peaks))
     rows: dict[tuple[str, str, str], pd.DataFrame] = {}
     for (variant, language, metric), part in table.groupby(["variant", "language", "metric"]):
         rows[str(variant), str(language), str(metric)] = part.reset_index(drop=True)
@@ -95,7 +109,7 @@ def load(
             raise ProbeError(f"{path} lacks states of {', '.join(key)}; run: {made_by}")
     low, high = int(table.n.min()), int(table.n.max())
     n = f"{low}" if low == high else f"{low} to {high}"
-    return Curves(stimuli, args.position, n, variants, n_states, default, rows)
+    return Curves(stimuli, args.position, n, variants, n_states, default, rows, audit)
 
 
 def limits(tables: Iterable[pd.DataFrame], above: float = 0.04) -> tuple[float, float]:
@@ -122,17 +136,35 @@ def _only(table: pd.DataFrame, column: str, wanted: Sequence[str], complaint: st
     return table.loc[table[column].isin(wanted)]
 
 
-def draw_line(ax: Axes, values, look: style.Look, strong: bool = False, **kwargs) -> None:
-    """One variant's curve, its markers thinned where there are many states."""
+def draw_line(
+    ax: Axes, table: pd.DataFrame, look: style.Look, strong: bool = False, thin: bool = False, **kwargs
+) -> None:
+    """One variant's curve, its markers thinned where there are many states, and none on a thin one.
+
+    Blocked states are open markers on a paler line, every one of them.
+    """
+    values, hidden = table["value"].to_numpy(), table.blocked.notna().to_numpy()
     step = max(1, len(values) // 10)
+    # Beside a gap there may be no line to see, so the point itself must be.
+    beside = hidden & False
+    beside[:-1] |= hidden[1:]
+    beside[1:] |= hidden[:-1]
+    marked = np.flatnonzero(~hidden & (beside | (np.arange(len(values)) % step == 0)))
+    size, width = (2.5, 0.9) if thin else (6, 2.4) if strong else (4.5, 1.5)
+    if hidden.any():
+        ax.plot(range(len(values)), values, color=look.colour, alpha=FADED, linewidth=min(width, 1.2))
+        ax.plot(
+            np.flatnonzero(hidden), values[hidden], look.marker, color=look.colour, markersize=size,
+            markerfacecolor="white", markeredgewidth=0.9, label=f"blocked {kwargs.get('label', '')}",
+        )  # fmt: skip
     ax.plot(
         range(len(values)),
-        values,
+        np.where(hidden, np.nan, values),
         color=look.colour,
         marker=look.marker,
-        markevery=step,
-        markersize=6 if strong else 4.5,
-        linewidth=2.4 if strong else 1.5,
+        markevery=np.flatnonzero(~hidden & beside).tolist() if thin else marked.tolist(),
+        markersize=size,
+        linewidth=width,
         **kwargs,
     )
 

@@ -1,6 +1,7 @@
 """Stage 8: which concepts commit in which languages, and how far from it the others are.
 
-Reads   results/{family}/alignment_curves.json, commitment_matrix.csv, alignment_summary.csv
+Reads   results/{family}/alignment_curves.json, commitment_matrix.csv, alignment_summary.csv,
+        artifact_audit.json
 Writes  assets/{family}/concept_alignment_heatmap (.png, .svg)
 Run     uv run viz/heatmap.py --family nano-aya
 
@@ -87,6 +88,9 @@ def _panel(ax: Axes, held: Held, family: Family, variant: str) -> QuadMesh:
             fontsize=style.SMALL,
             color="black" if light else "white",
         )
+        if held.blocked[variant][row, column]:
+            across = (column + np.array([0.1, 0.9]), row + np.array([0.9, 0.1]))
+            ax.plot(*across, color="black" if light else "white", linewidth=1.1, label="struck")
     ax.set_ylim(len(names), 0)
     ax.set_yticks(np.arange(len(names)) + 0.5, names)
     ax.set_xticks(np.arange(len(held.languages)) + 0.5, map(label, held.languages), rotation=90)
@@ -95,7 +99,8 @@ def _panel(ax: Axes, held: Held, family: Family, variant: str) -> QuadMesh:
             tick.set(fontweight="bold", color=style.looks(family)[variant].colour)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    title = f"{family.label(variant)}\ncommitted {held.count(variant)} of {held.cells}"
+    lost = f"\n({held.count_blocked(variant)} blocked)" if held.audit.findings is not None else ""
+    title = f"{family.label(variant)}\ncommitted {held.count(variant)}{lost} of {held.cells}"
     ax.set_title(title, loc="left", fontsize=9.5)
     return mesh
 
@@ -107,10 +112,13 @@ def caption(held: Held, family: Family) -> list[str]:
         if held.mismatched
         else "Mismatched pairs: not measured."
     )
+    numbers = [held.blocked[v][~np.isnan(held.committed[v])] for v in held.variants]
+    note = held.audit.note(np.concatenate(numbers), "commitments", "Struck through")
     return [
         "A number is the state at which a concept commits: the first from which its cosine with English "
         f"stays at {held.threshold:g} or above for {held.consecutive} states. No number: never. {below} "
-        "Bold: a language that the variant emphasises.",
+        "Bold: a language that the variant emphasises. "
+        f"{note}",
         f"{family.description}.",
         f"Stimuli: probes, n = {len(held.concepts)} concepts. Position read: {held.position}. "
         f"Made by: {made_by}",
@@ -121,7 +129,9 @@ def work(args: argparse.Namespace) -> None:
     paths, family, _ = stage.context(args)
     held = held_levels.load(args, paths, family)
     png, _ = style.save(draw(held, family), paths.assets(family.name), NAME)
-    counts = ", ".join(f"{family.label(variant)} {held.count(variant)}" for variant in held.variants)
+    counts = ", ".join(
+        f"{family.label(v)} {held.count(v)} ({held.count_blocked(v)} blocked)" for v in held.variants
+    )
     print(f"{png}: committed of {held.cells}: {counts}")
 
 

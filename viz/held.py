@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from probe import results
 from probe.commitment import held_level
@@ -13,6 +14,7 @@ from probe.errors import ProbeError
 from probe.families import Family
 from probe.languages import LANGUAGES
 from probe.paths import Paths
+from viz import blocked as blocking
 from viz import style
 
 
@@ -22,6 +24,7 @@ class Held:
 
     level: variant -> (n_concepts, n_languages) of held_level, NaN where the curve is too short.
     committed: variant -> the same shape, the state, NaN for never.
+    blocked: variant -> the same shape, the id of the finding that takes that commitment away, else None.
     mismatched: variant -> (n_languages,) held_level of the mean over mismatched pairs, where measured.
     """
 
@@ -32,7 +35,9 @@ class Held:
     position: str  # at which the sentences were read
     level: dict[str, np.ndarray]
     committed: dict[str, np.ndarray]
+    blocked: dict[str, np.ndarray]
     mismatched: dict[str, np.ndarray]
+    audit: blocking.Audit
 
     @property
     def variants(self) -> list[str]:
@@ -45,6 +50,10 @@ class Held:
     def count(self, variant: str) -> int:
         """How many of the variant's cells commit."""
         return int((~np.isnan(self.committed[variant])).sum())
+
+    def count_blocked(self, variant: str) -> int:
+        """How many of these the auditor takes away."""
+        return int(self.blocked[variant].astype(bool).sum())
 
 
 def load(args: argparse.Namespace, paths: Paths, family: Family) -> Held:
@@ -80,9 +89,22 @@ def load(args: argparse.Namespace, paths: Paths, family: Family) -> Held:
     mismatched = _mismatched(
         folder / "alignment_summary.csv", made_by, variants, languages, position, consecutive
     )
-    return Held(
-        [*concepts.values()], languages, threshold, consecutive, position, level, committed, mismatched
-    )
+    audit = blocking.load(paths, family)
+    by = {v: _blocked(audit, v, languages, position, committed[v]) for v in variants}
+    names = [*concepts.values()]
+    return Held(names, languages, threshold, consecutive, position, level, committed, by, mismatched, audit)
+
+
+def _blocked(
+    audit: blocking.Audit, variant: str, languages: list[str], position: str, committed: np.ndarray
+) -> np.ndarray:
+    """A commitment claims the cosine of the probes at the state where it is made."""
+    cells = np.argwhere(~np.isnan(committed))
+    table = pd.DataFrame({"state": committed[tuple(cells.T)], "language": [languages[c] for _, c in cells]})
+    table = table.assign(variant=variant, stimuli="probes", position=position, metric="cosine")
+    by = np.full(committed.shape, None, dtype=object)
+    by[tuple(cells.T)] = audit.by(table).to_numpy()
+    return by
 
 
 def _level(curve: Sequence[float] | np.ndarray, consecutive: int) -> float:

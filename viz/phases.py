@@ -46,6 +46,12 @@ class Panel:
     def mean(self) -> pd.DataFrame:
         return self.means[self.variant]
 
+    @property
+    def peak_blocked(self) -> str | None:
+        """The finding that takes away the highest point of the mean, as a level or as a peak."""
+        highest = self.mean.loc[self.mean["value"].idxmax()]
+        return highest.blocked or highest.blocked_peak
+
 
 def panels(drawn: Curves, family: Family) -> list[Panel]:
     """One per variant drawn that emphasises languages, beside baseline and control where these are drawn."""
@@ -64,6 +70,16 @@ def panels(drawn: Curves, family: Family) -> list[Panel]:
 
 def mean_over(drawn: Curves, variant: str, languages: Sequence[str]) -> pd.DataFrame:
     """The languages' curves averaged, bounds too: no narrower than the interval of the mean, which needs the
-    meanings one by one, and the summary does not hold them."""
-    tables = [drawn.of(variant, language, METRIC)[NUMBERS].to_numpy() for language in languages]
-    return pd.DataFrame(np.mean(tables, axis=0), columns=pd.Index(NUMBERS))
+    meanings one by one, and the summary does not hold them. Blocked where any of the languages is."""
+    tables = [drawn.of(variant, language, METRIC) for language in languages]
+    mean = np.mean([table[NUMBERS].to_numpy() for table in tables], axis=0)
+    by = {
+        column: [next(filter(None, names), None) for names in zip(*(t[column] for t in tables), strict=True)]
+        for column in ("blocked", "blocked_peak")
+    }
+    return pd.DataFrame(mean, columns=pd.Index(NUMBERS)).assign(**_objects(by))
+
+
+def _objects(columns: dict[str, list]) -> dict[str, pd.Series]:
+    """As columns that keep None as None."""
+    return {name: pd.Series(values, dtype=object) for name, values in columns.items()}
