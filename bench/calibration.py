@@ -171,7 +171,7 @@ def draw(table: pd.DataFrame, path: Path) -> None:
     ax.invert_yaxis()
     ax.set_xlim(-0.01, 1.01)
     ax.set_xlabel(
-        f"share of {table.data_sets.iloc[0]} synthetic data sets (grey: the target; bars: Wilson 95 %)"
+        f"share of {table.data_sets.min()} synthetic data sets or more (grey: target; bars: Wilson 95 %)"
     )
     ax.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150, metadata={"Software": None})

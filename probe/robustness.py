@@ -8,32 +8,31 @@ import pandas as pd
 from probe import effects, resampling
 from probe.families import Family
 
-Measured = Mapping[
-    tuple[str, str], effects.Items
-]  # (position, metric) -> item scores, of one kind of stimuli
+# (position, metric) -> item scores, all of one kind of stimuli
+Measured = Mapping[tuple[str, str], effects.Items]
 
 
-def findings(items: effects.Items, family: Family) -> dict[tuple[str, str], np.ndarray]:
-    """What could be claimed of these scores: (variant, contrast) -> (n, n_states), one number per meaning.
+def findings(items: effects.Items, family: Family) -> dict[tuple[str, str], effects.Contrast]:
+    """What could be claimed of these scores: (variant, contrast) -> the contrast that would claim it.
 
-    For each variant that emphasises languages, the mean over these of its difference from the baseline
-    ("simple"), and of the difference in differences that removes most ("did").
+    For each variant that emphasises languages its difference from the baseline ("simple"), and the difference
+    in differences that removes most ("did").
     """
-    found: dict[tuple[str, str], np.ndarray] = {}
-    removes_most: dict[str, int] = {}
-    for contrast in (*effects.simple_contrasts(items, family), *effects.did_contrasts(items, family)):
-        emphasised = [lang for lang in family.variants[contrast.a].emphasises if lang in contrast.differences]
-        removed = len(contrast.reference.split(","))
-        simple = contrast.kind == "simple"
-        if not emphasised or (simple and contrast.b != family.baseline):
-            continue
-        if not simple and removed < removes_most.get(contrast.a, 0):
-            continue
-        if not simple:
-            removes_most[contrast.a] = removed
-        mean = np.mean([contrast.differences[language] for language in emphasised], axis=0)
-        found[contrast.a, contrast.kind] = mean
+    found = {
+        (contrast.a, "simple"): contrast
+        for contrast in effects.simple_contrasts(items, family)
+        if contrast.b == family.baseline and family.variants[contrast.a].emphasises
+    }
+    # Sorted by how much they remove: of one variant, the last stays.
+    for contrast in sorted(effects.did_contrasts(items, family), key=lambda did: did.reference.count(",")):
+        found[contrast.a, "did"] = contrast
     return found
+
+
+def over_emphasised(contrast: effects.Contrast, family: Family) -> np.ndarray | None:
+    """(n, n_states): the contrast's mean over the languages that its variant emphasises; None without any."""
+    emphasised = [lang for lang in family.variants[contrast.a].emphasises if lang in contrast.differences]
+    return np.mean([contrast.differences[lang] for lang in emphasised], axis=0) if emphasised else None
 
 
 def peak_of(items: effects.Items, family: Family) -> dict[str, int]:
@@ -49,15 +48,18 @@ def peak_of(items: effects.Items, family: Family) -> dict[str, int]:
 def robustness(measured: Measured, primary: tuple[str, str], family: Family) -> pd.DataFrame:
     """Every finding under every (position, metric), at the state where the primary measure peaks.
 
-    Returns columns variant, contrast, position, metric, state, value, ci_low, ci_high, p_value, n, survives:
-    whether the 95 % BCa interval over meanings lies on one side of 0 and the two-sided sign-flip p is below
-    0.05. The state is chosen once, by the primary measure; the others have no say in it. Raises KeyError
-    where the primary measure was not taken.
+    Returns columns variant, against, contrast, reference, position, metric, state, value, ci_low, ci_high,
+    p_value, n and survives: whether the 95 % BCa interval over meanings is clear of 0 and the two-sided
+    sign-flip p is below 0.05. The state is chosen once, by the primary measure; the others have no say in it.
+    Raises KeyError where the primary measure was not taken.
     """
     states = peak_of(measured[primary], family)
     rows = []
     for (position, metric), items in measured.items():
-        for (variant, contrast), differences in findings(items, family).items():
+        for (variant, kind), contrast in findings(items, family).items():
+            differences = over_emphasised(contrast, family)
+            if differences is None:
+                continue
             state = states[variant]
             column = differences[:, [state]]
             value, low, high = resampling.interval(
@@ -67,7 +69,9 @@ def robustness(measured: Measured, primary: tuple[str, str], family: Family) -> 
             rows.append(
                 {
                     "variant": variant,
-                    "contrast": contrast,
+                    "against": contrast.b,
+                    "contrast": kind,
+                    "reference": contrast.reference,
                     "position": position,
                     "metric": metric,
                     "state": state,

@@ -110,7 +110,9 @@ def effects() -> pd.DataFrame:
         rows.append(
             {
                 "variant": variant,
+                "against": "base" if contrast == "simple" else "global",
                 "contrast": contrast,
+                "reference": "" if contrast == "simple" else "control:global, placebo languages",
                 "position": position,
                 "metric": metric,
                 "state": 3,

@@ -34,11 +34,21 @@ from viz.phases import METRIC
 
 NAME = "robustness"
 NUMBERS = ["state", "value", "ci_low", "ci_high", "n"]
-COLUMNS = {"variant", "contrast", "stimuli", "position", "metric", "survives", *NUMBERS}
+COLUMNS = {
+    "variant",
+    "against",
+    "contrast",
+    "reference",
+    "stimuli",
+    "position",
+    "metric",
+    "survives",
+    *NUMBERS,
+}
 NORM = Normalize(-6, 6)
 PRIMARY = (PRIMARY_POSITION, METRIC)  # its peak is the state of all the others
 COLOURS = "PuOr"  # diverging, safe for colour-blind readers, its middle white
-CONTRASTS = {"simple": "minus {baseline}", "did": "minus {baseline}, and minus what other languages gain"}
+CONTRASTS = ("simple", "did")
 LABELS = {
     "cosine": "raw\ncosine", "centred_cosine": "centred\ncosine", "centred_excess": "centred\nexcess",
     "p1_to_target": "P@1 from\nEnglish", "p1_to_pivot": "P@1 to\nEnglish",
@@ -125,8 +135,9 @@ def _ink(value: float) -> str:
 
 def _title(row: pd.Series, family: Family) -> str:
     languages = ", ".join(label(language) for language in family.variants[row.variant].emphasises)
-    contrast = CONTRASTS[row.contrast].format(baseline=family.label(family.baseline))
-    return f"{languages}, state {row.state}: {family.label(row.variant)} {contrast}"
+    difference = f"{family.label(row.variant)} minus {family.label(row.against)}"
+    beyond = ", and minus what the other languages gain" if "placebo" in str(row.reference) else ""
+    return f"{languages}, state {row.state}: {difference}{beyond}"
 
 
 def load(args: argparse.Namespace, path: Path, family: Family, audit: Audit) -> tuple[pd.DataFrame, str]:
@@ -145,7 +156,7 @@ def load(args: argparse.Namespace, path: Path, family: Family, audit: Audit) -> 
         not numeric
         or not np.isfinite(table[NUMBERS].to_numpy()).all()
         or table.survives.dtype != bool
-        or table[sorted(COLUMNS)].isna().to_numpy().any()
+        or table[sorted(COLUMNS - {"reference"})].isna().to_numpy().any()
         or not set(table.contrast) <= set(CONTRASTS)
         or not set(table.variant) <= set(family.variants)
     ):
@@ -161,8 +172,7 @@ def load(args: argparse.Namespace, path: Path, family: Family, audit: Audit) -> 
 
 def _blocked(table: pd.DataFrame, family: Family, audit: Audit) -> pd.Series:
     """Each row is a mean of effects, and blocked where that of any language in it is."""
-    names = {"variant": "variant_a", "value": "diff"}
-    effects = table.rename(columns=names).assign(variant_b=family.baseline)
+    effects = table.rename(columns={"variant": "variant_a", "against": "variant_b", "value": "diff"})
     effects["language"] = [list(family.variants[variant].emphasises) for variant in table.variant]
     effects = effects.explode("language")
     by = audit.by(effects.reset_index(drop=True)).set_axis(effects.index)
