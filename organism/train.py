@@ -202,7 +202,7 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
 
 
 def train(model, tokenizer, name: str, mixture: Mixture, steps: int, peak: float, work: Path) -> Any:
-    """Train in place, resuming from work/{name}.pt. Every step draws from its own seed, so a run that was
+    """Train in place, resuming from its checkpoint. Every step draws from its own seed, so a run that was
     stopped sees the text that an uninterrupted one sees."""
     meanings = corpus.training_meanings()
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.05)
@@ -321,7 +321,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--tuning-steps", type=int, default=900)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    work = args.out / "work" / settings(args.base_steps, args.tuning_steps)
+    work = args.out / "checkpoints" / settings(args.base_steps, args.tuning_steps)
     work.mkdir(parents=True, exist_ok=True)
     tokenizer = train_tokenizer(corpus.training_meanings(), work / "tokenizer")
     record: dict[str, Any] = {

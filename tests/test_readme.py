@@ -9,7 +9,7 @@ import pytest
 from probe.paths import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-PAGES = [path for path in REPOSITORY.rglob("*.md") if ".venv" not in path.parts and "work" not in path.parts]
+PAGES = [path for path in REPOSITORY.rglob("*.md") if ".venv" not in path.parts]
 COMMANDS = sorted(set(re.findall(r"uv run ((?:viz/)?\w+\.py[^`#\n|]*)", README)))
 
 
