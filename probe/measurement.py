@@ -60,7 +60,7 @@ class Measurement:
 
 
 class _Gathered:
-    """Item scores and the little else that outlives a cell, whose Grams are dropped as soon as it is done."""
+    """Item scores and the little else that outlives a variant; its Grams do not."""
 
     def __init__(self) -> None:
         self.items: dict[Key, dict[tuple[str, str], np.ndarray]] = defaultdict(dict)
