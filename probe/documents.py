@@ -1,0 +1,309 @@
+"""The numbers that documents give, each made again from the file it comes from, and compared.
+
+In Markdown a number stands between two comments, which the reader of the page does not see:
+
+    <!--n excess variant=fire language=hi state=5: {value:.2f} [{ci_low:.2f}, {ci_high:.2f}]-->0.38 [0.37, 0.40]<!--/n-->
+
+and a table, one row per value of the first column named and one column per value of the second:
+
+    <!--table regional rows=language columns=variant_a state=5: {diff:+.3f}-->
+    (the table)
+    <!--/table-->
+
+`excess` and `regional` are sources, tables of docs/sources.toml. What follows narrows their rows down: `=` (one
+value or several, with commas), `<` and `>`; `largest=`, `smallest=` or `extreme=` a column pick one row of those
+left (extreme: by magnitude). The rest is a format of that row's columns, and of `count`, the rows left. A
+JSON source takes a format alone: {commitments[base][committed]}.
+
+A number that the auditor blocks is refused, unless the marker says blocked=shown: it is then in parentheses.
+<!--pending FILE-->...<!--/pending--> stands where FILE is still to be made, and is an error once it exists.
+Inside code fences nothing is touched.
+
+Run     uv run python -m probe.documents            (compares; status 1 and a line for each that differs)
+        uv run python -m probe.documents --write    (rewrites the documents)
+"""
+
+import argparse
+import json
+import re
+import shlex
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+
+from probe import findings, results, stage
+from probe.errors import ProbeError
+from probe.languages import LANGUAGES, label
+from probe.paths import REPOSITORY
+
+SOURCES = "docs/sources.toml"
+WITH_MARKERS = ("*.md", "docs/**/*.md", "organism/*.md", "data/*.md")
+AUDITED = ("alignment_summary", "variant_effects", "peaks")  # whose rows are claims as probe.findings has them
+PICKS: dict[str, Callable[[pd.Series], int]] = {
+    "largest": lambda column: int(column.argmax()),
+    "smallest": lambda column: int(column.argmin()),
+    "extreme": lambda column: int(column.abs().argmax()),
+}
+MARKER = re.compile(
+    r"<!--(?P<kind>n|table|pending) (?P<asked>[^\n]+?)-->(?P<said>.*?)<!--/(?P=kind)-->", re.DOTALL
+)
+OPENING = re.compile(r"<!--/?(?:n|table|pending)\b")
+FENCE = re.compile(r"^```.*?^```[^\n]*$", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\([^)]*\)|https?://\S+")
+FILTER = re.compile(r"(\w+)([=<>])(.*)")
+MODIFIERS = ("rows", "columns", "blocked")
+
+
+@dataclass(frozen=True)
+class Source:
+    name: str
+    path: Path
+    where: Mapping[str, str | list[str]]
+
+
+@dataclass(frozen=True)
+class Marker:
+    """One marked place: its line in the document, what it asks, what stands there, what should stand there."""
+
+    line: int
+    asked: str
+    said: str
+    regenerated: str
+
+
+def load_sources(root: Path = REPOSITORY) -> dict[str, Source]:
+    """docs/sources.toml, by name. Raises ProbeError where it is missing or malformed."""
+    path = root / SOURCES
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        return {
+            name: Source(name, root / table["file"], table.get("where", {})) for name, table in tables.items()
+        }
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        raise ProbeError(f"{path}: {error!r}") from error
+
+
+def documents(root: Path = REPOSITORY) -> list[Path]:
+    """The pages that may hold markers, in order."""
+    return sorted({path for pattern in WITH_MARKERS for path in root.glob(pattern)})
+
+
+def markers(text: str, name: str, sources: Mapping[str, Source]) -> Iterator[Marker]:
+    """Every marked place of a document called `name`, regenerated.
+
+    Raises ProbeError, naming document, line and marker, where a marker is malformed, its file missing, its
+    number not one number, or one that the auditor blocks.
+    """
+    for match, line in _marked(text):
+        kind, asked = match["kind"], match["asked"]
+        try:
+            yield Marker(line, asked, match["said"], _regenerated(kind, asked, match["said"], sources))
+        except (ProbeError, KeyError, IndexError, ValueError) as error:
+            reason = f"no {error}" if isinstance(error, KeyError) else error
+            raise ProbeError(f"{name}:{line}: <!--{kind} {asked}-->: {reason}") from error
+
+
+def refreshed(text: str, name: str, sources: Mapping[str, Source]) -> str:
+    """The document with every marked place made again. Raises ProbeError as `markers`."""
+    fresh = iter(list(markers(text, name, sources)))
+    parts, end = [], 0
+    for match, _ in _marked(text):
+        parts += [text[end : match.start("said")], next(fresh).regenerated]
+        end = match.end("said")
+    return "".join([*parts, text[end:]])
+
+
+def _marked(text: str) -> list[tuple[re.Match, int]]:
+    """(match, line) of every marker outside code fences. Raises ProbeError where one is not closed."""
+    # As many characters as before, so that places stay places.
+    outside = FENCE.sub(lambda fence: re.sub(r"[^\n]", " ", fence[0]), text)
+    found = [(match, text.count("\n", 0, match.start()) + 1) for match in MARKER.finditer(outside)]
+    if len(OPENING.findall(outside)) != 2 * len(found):
+        raise ProbeError(f"a marker is not closed, or closes nothing (after: {[m['asked'] for m, _ in found][-1:]})")
+    return found
+
+
+def _regenerated(kind: str, asked: str, said: str, sources: Mapping[str, Source]) -> str:
+    if kind == "pending":
+        if (REPOSITORY / asked).exists():
+            raise ProbeError("the file is there now: give its numbers")
+        return said
+    request, _, show = asked.partition(": ")
+    name, *words = shlex.split(request)
+    if name not in sources:
+        raise ProbeError(f"no source '{name}' in {SOURCES}")
+    if not show:
+        raise ProbeError("no format; it follows a colon")
+    source = sources[name]
+    if source.path.suffix == ".json":
+        return show.format_map(results.read_json(source.path, "git checkout, or the command of its metadata"))
+    return _table(source, words, show) if kind == "table" else _number(source, words, show)
+
+
+# One number
+
+
+def _number(source: Source, words: Sequence[str], show: str) -> str:
+    rows, modifiers = _selected(source, words)
+    return _shown(source, rows, show, modifiers)
+
+
+def _selected(source: Source, words: Sequence[str]) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The rows that the source and the filters leave, and the words that are no filters."""
+    rows = _read(source.path)
+    for column, wanted in source.where.items():
+        rows = rows[_as_text(rows[column]).isin([wanted] if isinstance(wanted, str) else wanted)]
+    modifiers = {}
+    for word in words:
+        parsed = FILTER.fullmatch(word)
+        if parsed is None:
+            raise ProbeError(f"'{word}' is no filter")
+        key, sign, value = parsed.groups()
+        if key in MODIFIERS or key in PICKS:
+            modifiers[key] = value
+        elif sign == "=":
+            rows = rows[_as_text(rows[key]).isin(value.split(","))]
+        else:
+            rows = rows[rows[key] < float(value) if sign == "<" else rows[key] > float(value)]
+    return rows, modifiers
+
+
+@cache
+def _read(path: Path) -> pd.DataFrame:
+    return results.read_csv(path, "git checkout, or the command of its provenance", set())
+
+
+def _as_text(column: pd.Series) -> pd.Series:
+    return column.map(lambda value: "" if pd.isna(value) else str(value))
+
+
+def _shown(source: Source, rows: pd.DataFrame, show: str, modifiers: Mapping[str, str]) -> str:
+    """The format filled in from the one row that is meant."""
+    count = len(rows)
+    for pick, place in PICKS.items():
+        if pick in modifiers:
+            rows = rows.iloc[[place(rows[modifiers[pick]])]]
+    counted = set(re.findall(r"{(\w+)", show)) == {"count"}
+    if len(rows) != 1 and not counted:
+        raise ProbeError(f"{len(rows)} rows of {source.path.name} match, not one")
+    by = _blocking(source.path, rows)
+    if by and modifiers.get("blocked") != "shown":
+        raise ProbeError(f"the auditor blocks it: {by}")
+    row = {} if counted else rows.iloc[0].to_dict()
+    text = show.format_map(row | {"count": count})
+    return f"({text})" if by else text
+
+
+def _blocking(path: Path, rows: pd.DataFrame) -> str | None:
+    """The id of a finding that blocks one of these rows."""
+    if path.stem not in AUDITED or rows.empty:
+        return None
+    found = findings.blocking(rows, _findings(path.with_name(findings.JSON)))
+    return next(iter(found.dropna()), None)
+
+
+@cache
+def _findings(path: Path) -> tuple[findings.Finding, ...]:
+    return tuple(findings.read(path, "git checkout, or the command of its metadata"))
+
+
+# A table of them
+
+
+def _table(source: Source, words: Sequence[str], show: str) -> str:
+    """Rows and columns in the order of the file, languages by their names. Without `columns` the parts of the
+    format that | parts are the columns, each under the name of its first value."""
+    rows, modifiers = _selected(source, words)
+    down, across = modifiers["rows"], modifiers.get("columns")
+    if across:
+        head_of = rows[across.split(",")].astype(str).agg(" - ".join, axis=1)
+        columns = [(head, head_of == head, show) for head in dict.fromkeys(head_of)]
+    else:
+        every = pd.Series(True, index=rows.index)
+        columns = [(re.findall(r"{(\w+)", part)[0], every, part) for part in show.split(" | ")]
+    lines = [[down, *(head for head, _, _ in columns)], ["---"] * (len(columns) + 1)]
+    for value in dict.fromkeys(rows[down]):
+        own = rows[down] == value
+        cells = (_shown(source, rows[own & under], part, modifiers) for _, under, part in columns)
+        lines.append([label(value) if value in LANGUAGES else str(value), *cells])
+    return "\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+# Whole documents
+
+
+def stale(root: Path = REPOSITORY) -> list[str]:
+    """A line for every marked place that says something else than its source. Raises ProbeError as `markers`."""
+    sources = load_sources(root)
+    return [
+        f"{path.relative_to(root)}:{marker.line}: says {_short(marker.said)}, {marker.asked} is "
+        f"{_short(marker.regenerated)}"
+        for path in documents(root)
+        for marker in markers(path.read_text(encoding="utf-8"), str(path.relative_to(root)), sources)
+        if marker.said != marker.regenerated
+    ]
+
+
+def _short(text: str) -> str:
+    line = " / ".join(text.split("\n"))
+    return json.dumps(line if len(line) <= 80 else f"{line[:77]}...", ensure_ascii=False)
+
+
+def broken_links(page: Path) -> list[str]:
+    """The relative links of a page that lead nowhere: no such file, or no such heading in it."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    broken = []
+    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", text):
+        name, _, anchor = target.partition("#")
+        file = page.parent / name if name else page
+        if not file.exists() or (anchor and anchor not in _anchors(file)):
+            broken.append(target)
+    return broken
+
+
+def _anchors(page: Path) -> set[str]:
+    """The names of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def unmarked(text: str) -> list[str]:
+    """The decimals and percentages of a document that stand in no marker, no code, no link and no comment."""
+    for pattern in (FENCE, MARKER, re.compile(r"<!--.*?-->", re.DOTALL), re.compile(r"`[^`]*`"), LINK):
+        text = pattern.sub(" ", text)
+    return re.findall(r"(?<![\w.,-])[+-]?\d+(?:\.\d+(?! ?%)|(?:\.\d+)? ?%)", text)
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--write", action="store_true", help="put the numbers of the files into the documents")
+    parser.add_argument("--root", type=Path, default=REPOSITORY, help="holds the documents (the repository)")
+    return parser
+
+
+def work(args: argparse.Namespace) -> int:
+    if not args.write:
+        lines = stale(args.root)
+        print("\n".join([*lines, f"{len(lines)} numbers differ from their files"]))
+        return int(bool(lines))
+    sources = load_sources(args.root)
+    for path in documents(args.root):
+        text = path.read_text(encoding="utf-8")
+        if (fresh := refreshed(text, str(path.relative_to(args.root)), sources)) != text:
+            print(results.write_bytes(path, fresh.encode()))
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return stage.run(parser(), work, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
