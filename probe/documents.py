@@ -16,6 +16,7 @@ left (extreme: by magnitude). The rest is a format of that row's columns, and of
 JSON source takes a format alone: {commitments[base][committed]}.
 
 A number that the auditor blocks is refused, unless the marker says blocked=shown: it is then in parentheses.
+JSON holds no rows that could be held against its findings: what is taken from it is a count or a step, no claim.
 <!--pending FILE-->...<!--/pending--> stands where FILE is still to be made, and is an error once it exists.
 Inside code fences nothing is touched.
 
@@ -36,7 +37,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from probe import findings, results, stage
+from probe import findings, results
 from probe.errors import ProbeError
 from probe.languages import LANGUAGES, label
 from probe.paths import REPOSITORY
@@ -167,7 +168,7 @@ def _selected(source: Source, words: Sequence[str]) -> tuple[pd.DataFrame, dict[
         if key in MODIFIERS or key in PICKS:
             modifiers[key] = value
         elif sign == "=":
-            rows = rows[_as_text(rows[key]).isin(value.split(","))]
+            rows = rows[_as_text(rows[key]).isin([value, *value.split(",")])]
         else:
             rows = rows[rows[key] < float(value) if sign == "<" else rows[key] > float(value)]
     return rows, modifiers
@@ -217,7 +218,7 @@ def _findings(path: Path) -> tuple[findings.Finding, ...]:
 
 def _table(source: Source, words: Sequence[str], show: str) -> str:
     """Rows and columns in the order of the file, languages by their names. Without `columns` the parts of the
-    format that | parts are the columns, each under the name of its first value."""
+    format that | parts are the columns, each under the names of its values."""
     rows, modifiers = _selected(source, words)
     down, across = modifiers["rows"], modifiers.get("columns")
     if across:
@@ -225,7 +226,7 @@ def _table(source: Source, words: Sequence[str], show: str) -> str:
         columns = [(head, head_of == head, show) for head in dict.fromkeys(head_of)]
     else:
         every = pd.Series(True, index=rows.index)
-        columns = [(re.findall(r"{(\w+)", part)[0], every, part) for part in show.split(" | ")]
+        columns = [(re.sub(r"{(\w+)[^}]*}", r"\1", part), every, part) for part in show.split(" | ")]
     lines = [[down, *(head for head, _, _ in columns)], ["---"] * (len(columns) + 1)]
     for value in dict.fromkeys(rows[down]):
         own = rows[down] == value
@@ -302,7 +303,11 @@ def work(args: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return stage.run(parser(), work, argv)
+    try:
+        return work(parser().parse_args(argv))
+    except ProbeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":
