@@ -32,7 +32,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -44,6 +44,7 @@ from probe.paths import REPOSITORY
 
 SOURCES = "docs/sources.toml"
 WITH_MARKERS = ("*.md", "docs/**/*.md", "organism/*.md", "data/*.md")
+COMMAND = "git checkout, or the command that its provenance records"
 AUDITED = ("alignment_summary", "variant_effects", "peaks")  # whose rows are claims as probe.findings has them
 PICKS: dict[str, Callable[[pd.Series], int]] = {
     "largest": lambda column: int(column.argmax()),
@@ -60,11 +61,38 @@ FILTER = re.compile(r"(\w+)([=<>])(.*)")
 MODIFIERS = ("rows", "columns", "blocked")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Source:
-    name: str
+    """A file and the rows of it that are meant. What is read once serves all markers."""
+
     path: Path
     where: Mapping[str, str | list[str]]
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        table = results.read_csv(self.path, COMMAND, set())
+        return table.loc[self.text.index]
+
+    @cached_property
+    def text(self) -> pd.DataFrame:
+        """The rows as the file has them, for filters: 5 and not 5.0, and an empty cell is an empty string."""
+        try:
+            text = pd.read_csv(self.path, dtype=str, keep_default_na=False)
+        except FileNotFoundError as error:
+            raise ProbeError(f"{self.path} is missing; run: {COMMAND}") from error
+        for column, wanted in self.where.items():
+            text = text[text[column].isin([wanted] if isinstance(wanted, str) else wanted)]
+        return text
+
+    @cached_property
+    def content(self) -> dict:
+        return results.read_json(self.path, COMMAND)
+
+    @cached_property
+    def blocked(self) -> pd.Series:
+        """The finding that blocks each row, where one does; none where the rows are no claims."""
+        found = findings.read(self.path.with_name(findings.JSON), COMMAND) if self.path.stem in AUDITED else []
+        return findings.blocking(self.rows, found)
 
 
 @dataclass(frozen=True)
@@ -83,7 +111,7 @@ def load_sources(root: Path = REPOSITORY) -> dict[str, Source]:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
         return {
-            name: Source(name, root / table["file"], table.get("where", {})) for name, table in tables.items()
+            name: Source(root / table["file"], table.get("where", {})) for name, table in tables.items()
         }
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise ProbeError(f"{path}: {error!r}") from error
@@ -142,7 +170,7 @@ def _regenerated(kind: str, asked: str, said: str, sources: Mapping[str, Source]
         raise ProbeError("no format; it follows a colon")
     source = sources[name]
     if source.path.suffix == ".json":
-        return show.format_map(results.read_json(source.path, "git checkout, or the command of its metadata"))
+        return show.format_map(source.content)
     return _table(source, words, show) if kind == "table" else _number(source, words, show)
 
 
@@ -156,9 +184,7 @@ def _number(source: Source, words: Sequence[str], show: str) -> str:
 
 def _selected(source: Source, words: Sequence[str]) -> tuple[pd.DataFrame, dict[str, str]]:
     """The rows that the source and the filters leave, and the words that are no filters."""
-    rows = _read(source.path)
-    for column, wanted in source.where.items():
-        rows = rows[_as_text(rows[column]).isin([wanted] if isinstance(wanted, str) else wanted)]
+    rows, text = source.rows, source.text
     modifiers = {}
     for word in words:
         parsed = FILTER.fullmatch(word)
@@ -168,19 +194,10 @@ def _selected(source: Source, words: Sequence[str]) -> tuple[pd.DataFrame, dict[
         if key in MODIFIERS or key in PICKS:
             modifiers[key] = value
         elif sign == "=":
-            rows = rows[_as_text(rows[key]).isin([value, *value.split(",")])]
+            rows = rows[text.loc[rows.index, key].isin([value, *value.split(",")])]
         else:
             rows = rows[rows[key] < float(value) if sign == "<" else rows[key] > float(value)]
     return rows, modifiers
-
-
-@cache
-def _read(path: Path) -> pd.DataFrame:
-    return results.read_csv(path, "git checkout, or the command of its provenance", set())
-
-
-def _as_text(column: pd.Series) -> pd.Series:
-    return column.map(lambda value: "" if pd.isna(value) else str(value))
 
 
 def _shown(source: Source, rows: pd.DataFrame, show: str, modifiers: Mapping[str, str]) -> str:
@@ -192,25 +209,12 @@ def _shown(source: Source, rows: pd.DataFrame, show: str, modifiers: Mapping[str
     counted = set(re.findall(r"{(\w+)", show)) == {"count"}
     if len(rows) != 1 and not counted:
         raise ProbeError(f"{len(rows)} rows of {source.path.name} match, not one")
-    by = _blocking(source.path, rows)
+    by = next(iter(source.blocked.loc[rows.index].dropna()), None)
     if by and modifiers.get("blocked") != "shown":
         raise ProbeError(f"the auditor blocks it: {by}")
     row = {} if counted else rows.iloc[0].to_dict()
     text = show.format_map(row | {"count": count})
     return f"({text})" if by else text
-
-
-def _blocking(path: Path, rows: pd.DataFrame) -> str | None:
-    """The id of a finding that blocks one of these rows."""
-    if path.stem not in AUDITED or rows.empty:
-        return None
-    found = findings.blocking(rows, _findings(path.with_name(findings.JSON)))
-    return next(iter(found.dropna()), None)
-
-
-@cache
-def _findings(path: Path) -> tuple[findings.Finding, ...]:
-    return tuple(findings.read(path, "git checkout, or the command of its metadata"))
 
 
 # A table of them
