@@ -162,12 +162,14 @@ def _regenerated(kind: str, asked: str, said: str, sources: Mapping[str, Source]
         if (REPOSITORY / asked).exists():
             raise ProbeError("the file is there now: give its numbers")
         return said
-    request, _, show = asked.partition(": ")
+    before, brace, after = asked.partition("{")
+    request, _, lead = before.rpartition(": ")
+    if not (brace and request):
+        raise ProbeError("no format; it follows a colon")
     name, *words = shlex.split(request)
     if name not in sources:
         raise ProbeError(f"no source '{name}' in {SOURCES}")
-    if not show:
-        raise ProbeError("no format; it follows a colon")
+    show = lead + brace + after
     source = sources[name]
     if source.path.suffix == ".json":
         return show.format_map(source.content)
