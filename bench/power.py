@@ -46,7 +46,7 @@ CONTRASTS = {
 
 
 def spread(table: pd.DataFrame) -> np.ndarray:
-    """Standard deviation over meanings of each row's difference, from its interval. table: ci_low, ci_high, n."""
+    """Of each row's difference, the standard deviation over meanings. table: ci_low, ci_high, n."""
     half = (table["ci_high"] - table["ci_low"]).to_numpy() / 2
     n = table["n"].to_numpy()
     return half * np.sqrt(n) / student_t.ppf((1 + CONFIDENCE) / 2, n - 1)

@@ -2,21 +2,20 @@
 
 In Markdown a number stands between two comments, which the reader of the page does not see:
 
-    <!--n excess variant=fire language=hi state=5: {value:.2f} [{ci_low:.2f}, {ci_high:.2f}]-->0.38 [0.37, 0.40]<!--/n-->
+    <!--n excess variant=fire language=hi state=5: {value:.2f} [{ci_low:.2f}, {ci_high:.2f}]-->...<!--/n-->
 
-and a table, one row per value of the first column named and one column per value of the second:
+and a table, a row per value of one column, a column per value of another (or per part of the format, with |):
 
-    <!--table regional rows=language columns=variant_a state=5: {diff:+.3f}-->
-    (the table)
-    <!--/table-->
+    <!--table regional rows=language columns=variant_a state=5: {diff:+.3f}-->...<!--/table-->
 
-`excess` and `regional` are sources, tables of docs/sources.toml. What follows narrows their rows down: `=` (one
-value or several, with commas), `<` and `>`; `largest=`, `smallest=` or `extreme=` a column pick one row of those
-left (extreme: by magnitude). The rest is a format of that row's columns, and of `count`, the rows left. A
-JSON source takes a format alone: {commitments[base][committed]}.
+`excess` and `regional` are sources, tables of docs/sources.toml. What follows narrows their rows: `=` one
+value or more with commas, `<` and `>` a number; `largest=`, `smallest=` or `extreme=` (by magnitude) a
+column pick one row of those left. Then, after a colon, a format of that row's columns and of `count`, the
+rows left.
+Of JSON the format alone says what is taken: {commitments[base][committed]}.
 
 A number that the auditor blocks is refused, unless the marker says blocked=shown: it is then in parentheses.
-JSON holds no rows that could be held against its findings: what is taken from it is a count or a step, no claim.
+JSON has no rows to hold against the findings; what is taken from it should be a count or a step, no claim.
 <!--pending FILE-->...<!--/pending--> stands where FILE is still to be made, and is an error once it exists.
 Inside code fences nothing is touched.
 
@@ -45,20 +44,23 @@ from probe.paths import REPOSITORY
 SOURCES = "docs/sources.toml"
 WITH_MARKERS = ("*.md", "docs/**/*.md", "organism/*.md", "data/*.md")
 COMMAND = "git checkout, or the command that its provenance records"
-AUDITED = ("alignment_summary", "variant_effects", "peaks")  # whose rows are claims as probe.findings has them
+AUDITED = ("alignment_summary", "variant_effects", "peaks")  # their rows are claims, as in probe.findings
 PICKS: dict[str, Callable[[pd.Series], int]] = {
     "largest": lambda column: int(column.argmax()),
     "smallest": lambda column: int(column.argmin()),
     "extreme": lambda column: int(column.abs().argmax()),
 }
+MODIFIERS = ("rows", "columns", "blocked", *PICKS)
+
 MARKER = re.compile(
     r"<!--(?P<kind>n|table|pending) (?P<asked>[^\n]+?)-->(?P<said>.*?)<!--/(?P=kind)-->", re.DOTALL
 )
 OPENING = re.compile(r"<!--/?(?:n|table|pending)\b")
-FENCE = re.compile(r"^```.*?^```[^\n]*$", re.DOTALL | re.MULTILINE)
-LINK = re.compile(r"\]\([^)]*\)|https?://\S+")
 FILTER = re.compile(r"(\w+)([=<>])(.*)")
-MODIFIERS = ("rows", "columns", "blocked")
+FENCE = re.compile(r"^```.*?^```[^\n]*$", re.DOTALL | re.MULTILINE)
+COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+CODE = re.compile(r"`[^`]*`")
+LINK = re.compile(r"\]\([^)]*\)|https?://\S+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,11 +71,6 @@ class Source:
     where: Mapping[str, str | list[str]]
 
     @cached_property
-    def rows(self) -> pd.DataFrame:
-        table = results.read_csv(self.path, COMMAND, set())
-        return table.loc[self.text.index]
-
-    @cached_property
     def text(self) -> pd.DataFrame:
         """The rows as the file has them, for filters: 5 and not 5.0, and an empty cell is an empty string."""
         try:
@@ -81,23 +78,29 @@ class Source:
         except FileNotFoundError as error:
             raise ProbeError(f"{self.path} is missing; run: {COMMAND}") from error
         for column, wanted in self.where.items():
-            text = text[text[column].isin([wanted] if isinstance(wanted, str) else wanted)]
+            text = text.loc[text[column].isin([wanted] if isinstance(wanted, str) else wanted)]
         return text
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        return results.read_csv(self.path, COMMAND, set()).loc[self.text.index]
+
+    @cached_property
+    def blocked(self) -> pd.Series:
+        """The finding that blocks each row, where one does; none where the rows are no claims."""
+        audit = self.path.with_name(findings.JSON)
+        return findings.blocking(
+            self.rows, findings.read(audit, COMMAND) if self.path.stem in AUDITED else []
+        )
 
     @cached_property
     def content(self) -> dict:
         return results.read_json(self.path, COMMAND)
 
-    @cached_property
-    def blocked(self) -> pd.Series:
-        """The finding that blocks each row, where one does; none where the rows are no claims."""
-        found = findings.read(self.path.with_name(findings.JSON), COMMAND) if self.path.stem in AUDITED else []
-        return findings.blocking(self.rows, found)
-
 
 @dataclass(frozen=True)
 class Marker:
-    """One marked place: its line in the document, what it asks, what stands there, what should stand there."""
+    """One marked place: its line, what it asks, what stands there, what should stand there."""
 
     line: int
     asked: str
@@ -110,9 +113,7 @@ def load_sources(root: Path = REPOSITORY) -> dict[str, Source]:
     path = root / SOURCES
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-        return {
-            name: Source(root / table["file"], table.get("where", {})) for name, table in tables.items()
-        }
+        return {name: Source(root / table["file"], table.get("where", {})) for name, table in tables.items()}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise ProbeError(f"{path}: {error!r}") from error
 
@@ -128,7 +129,7 @@ def markers(text: str, name: str, sources: Mapping[str, Source]) -> Iterator[Mar
     Raises ProbeError, naming document, line and marker, where a marker is malformed, its file missing, its
     number not one number, or one that the auditor blocks.
     """
-    for match, line in _marked(text):
+    for match, line in _marked(text, name):
         kind, asked = match["kind"], match["asked"]
         try:
             yield Marker(line, asked, match["said"], _regenerated(kind, asked, match["said"], sources))
@@ -139,21 +140,20 @@ def markers(text: str, name: str, sources: Mapping[str, Source]) -> Iterator[Mar
 
 def refreshed(text: str, name: str, sources: Mapping[str, Source]) -> str:
     """The document with every marked place made again. Raises ProbeError as `markers`."""
-    fresh = iter(list(markers(text, name, sources)))
     parts, end = [], 0
-    for match, _ in _marked(text):
-        parts += [text[end : match.start("said")], next(fresh).regenerated]
+    for (match, _), marker in zip(_marked(text, name), markers(text, name, sources), strict=True):
+        parts += [text[end : match.start("said")], marker.regenerated]
         end = match.end("said")
     return "".join([*parts, text[end:]])
 
 
-def _marked(text: str) -> list[tuple[re.Match, int]]:
+def _marked(text: str, name: str) -> list[tuple[re.Match, int]]:
     """(match, line) of every marker outside code fences. Raises ProbeError where one is not closed."""
-    # As many characters as before, so that places stay places.
+    # Fences become as many blanks, so that places stay places.
     outside = FENCE.sub(lambda fence: re.sub(r"[^\n]", " ", fence[0]), text)
     found = [(match, text.count("\n", 0, match.start()) + 1) for match in MARKER.finditer(outside)]
     if len(OPENING.findall(outside)) != 2 * len(found):
-        raise ProbeError(f"a marker is not closed, or closes nothing (after: {[m['asked'] for m, _ in found][-1:]})")
+        raise ProbeError(f"{name}: a marker is not closed, closes nothing or asks nothing")
     return found
 
 
@@ -169,45 +169,37 @@ def _regenerated(kind: str, asked: str, said: str, sources: Mapping[str, Source]
     name, *words = shlex.split(request)
     if name not in sources:
         raise ProbeError(f"no source '{name}' in {SOURCES}")
-    show = lead + brace + after
-    source = sources[name]
+    source, show = sources[name], lead + brace + after
     if source.path.suffix == ".json":
         return show.format_map(source.content)
-    return _table(source, words, show) if kind == "table" else _number(source, words, show)
-
-
-# One number
-
-
-def _number(source: Source, words: Sequence[str], show: str) -> str:
     rows, modifiers = _selected(source, words)
-    return _shown(source, rows, show, modifiers)
+    return (_table if kind == "table" else _shown)(source, rows, show, modifiers)
 
 
 def _selected(source: Source, words: Sequence[str]) -> tuple[pd.DataFrame, dict[str, str]]:
-    """The rows that the source and the filters leave, and the words that are no filters."""
-    rows, text = source.rows, source.text
-    modifiers = {}
+    """The rows that the filters leave of the source's, and the words that are no filters."""
+    text, modifiers = source.text, {}
     for word in words:
         parsed = FILTER.fullmatch(word)
         if parsed is None:
             raise ProbeError(f"'{word}' is no filter")
         key, sign, value = parsed.groups()
-        if key in MODIFIERS or key in PICKS:
+        if key in MODIFIERS:
             modifiers[key] = value
         elif sign == "=":
-            rows = rows[text.loc[rows.index, key].isin([value, *value.split(",")])]
+            text = text.loc[text[key].isin([value, *value.split(",")])]
         else:
-            rows = rows[rows[key] < float(value) if sign == "<" else rows[key] > float(value)]
-    return rows, modifiers
+            numbers = source.rows.loc[text.index, key]
+            text = text.loc[numbers < float(value) if sign == "<" else numbers > float(value)]
+    return source.rows.loc[text.index], modifiers
 
 
 def _shown(source: Source, rows: pd.DataFrame, show: str, modifiers: Mapping[str, str]) -> str:
-    """The format filled in from the one row that is meant."""
+    """The format filled in from the one row that is meant, in parentheses where the auditor blocks it."""
     count = len(rows)
     for pick, place in PICKS.items():
         if pick in modifiers:
-            rows = rows.iloc[[place(rows[modifiers[pick]])]]
+            rows = rows.iloc[[place(pd.Series(rows[modifiers[pick]]))]]
     counted = set(re.findall(r"{(\w+)", show)) == {"count"}
     if len(rows) != 1 and not counted:
         raise ProbeError(f"{len(rows)} rows of {source.path.name} match, not one")
@@ -219,46 +211,42 @@ def _shown(source: Source, rows: pd.DataFrame, show: str, modifiers: Mapping[str
     return f"({text})" if by else text
 
 
-# A table of them
-
-
-def _table(source: Source, words: Sequence[str], show: str) -> str:
-    """Rows and columns in the order of the file, languages by their names. Without `columns` the parts of the
-    format that | parts are the columns, each under the names of its values."""
-    rows, modifiers = _selected(source, words)
+def _table(source: Source, rows: pd.DataFrame, show: str, modifiers: Mapping[str, str]) -> str:
+    """Rows and columns in the order of the file, languages by their names. Without `columns` each part of the
+    format is a column, under the names of its values."""
     down, across = modifiers["rows"], modifiers.get("columns")
     if across:
-        head_of = rows[across.split(",")].astype(str).agg(" - ".join, axis=1)
-        columns = [(head, head_of == head, show) for head in dict.fromkeys(head_of)]
+        heads = rows[across.split(",")].astype(str).agg(" - ".join, axis=1)
+        columns = [(head, heads == head, show) for head in dict.fromkeys(heads)]
     else:
         every = pd.Series(True, index=rows.index)
         columns = [(re.sub(r"{(\w+)[^}]*}", r"\1", part), every, part) for part in show.split(" | ")]
     lines = [[down, *(head for head, _, _ in columns)], ["---"] * (len(columns) + 1)]
     for value in dict.fromkeys(rows[down]):
         own = rows[down] == value
-        cells = (_shown(source, rows[own & under], part, modifiers) for _, under, part in columns)
+        cells = (_shown(source, rows.loc[own & under], part, modifiers) for _, under, part in columns)
         lines.append([label(value) if value in LANGUAGES else str(value), *cells])
     return "\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-# Whole documents
-
-
 def stale(root: Path = REPOSITORY) -> list[str]:
-    """A line for every marked place that says something else than its source. Raises ProbeError as `markers`."""
+    """A line for each marked place that says something else than its file. Raises ProbeError as `markers`."""
     sources = load_sources(root)
-    return [
-        f"{path.relative_to(root)}:{marker.line}: says {_short(marker.said)}, {marker.asked} is "
-        f"{_short(marker.regenerated)}"
-        for path in documents(root)
-        for marker in markers(path.read_text(encoding="utf-8"), str(path.relative_to(root)), sources)
-        if marker.said != marker.regenerated
-    ]
+    lines = []
+    for path in documents(root):
+        name = str(path.relative_to(root))
+        for marker in markers(path.read_text(encoding="utf-8"), name, sources):
+            if marker.said != marker.regenerated:
+                said, made = _short(marker.said), _short(marker.regenerated)
+                lines.append(f"{name}:{marker.line}: says {said}, but {marker.asked} gives {made}")
+    return lines
 
 
 def _short(text: str) -> str:
-    line = " / ".join(text.split("\n"))
-    return json.dumps(line if len(line) <= 80 else f"{line[:77]}...", ensure_ascii=False)
+    return json.dumps(text if len(text) <= 80 else f"{text[:77]}...", ensure_ascii=False)
+
+
+# What else a document must hold
 
 
 def broken_links(page: Path) -> list[str]:
@@ -280,40 +268,45 @@ def _anchors(page: Path) -> set[str]:
 
 
 def unmarked(text: str) -> list[str]:
-    """The decimals and percentages of a document that stand in no marker, no code, no link and no comment."""
-    for pattern in (FENCE, MARKER, re.compile(r"<!--.*?-->", re.DOTALL), re.compile(r"`[^`]*`"), LINK):
+    """The decimals and percentages that stand in no marker, no comment, no code and no link."""
+    for pattern in (FENCE, MARKER, COMMENT, CODE, LINK):
         text = pattern.sub(" ", text)
     return re.findall(r"(?<![\w.,-])[+-]?\d+(?:\.\d+(?! ?%)|(?:\.\d+)? ?%)", text)
+
+
+# The command
 
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--write", action="store_true", help="put the numbers of the files into the documents")
+    parser.add_argument("--write", action="store_true", help="put the files' numbers into the documents")
     parser.add_argument("--root", type=Path, default=REPOSITORY, help="holds the documents (the repository)")
     return parser
 
 
-def work(args: argparse.Namespace) -> int:
-    if not args.write:
-        lines = stale(args.root)
-        print("\n".join([*lines, f"{len(lines)} numbers differ from their files"]))
-        return int(bool(lines))
-    sources = load_sources(args.root)
-    for path in documents(args.root):
+def write(root: Path) -> None:
+    """Rewrites the documents whose numbers differ, and prints their names."""
+    sources = load_sources(root)
+    for path in documents(root):
         text = path.read_text(encoding="utf-8")
-        if (fresh := refreshed(text, str(path.relative_to(args.root)), sources)) != text:
+        if (fresh := refreshed(text, str(path.relative_to(root)), sources)) != text:
             print(results.write_bytes(path, fresh.encode()))
-    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    args = parser().parse_args(argv)
     try:
-        return work(parser().parse_args(argv))
+        if args.write:
+            write(args.root)
+            return 0
+        lines = stale(args.root)
     except ProbeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    print("\n".join([*lines, f"{len(lines)} numbers differ from their files"]))
+    return int(bool(lines))
 
 
 if __name__ == "__main__":

@@ -20,9 +20,11 @@ GIVEN = {
     "95 %", "80 %",  # of an interval, of a power
     "0.05", "0.85", "0 %",  # levels and thresholds chosen, not found
     "3.35", "1.7",  # 10^9 and 10^6 parameters, by configuration
+    "1.2",  # terabytes, from the shape alone
 }  # fmt: skip
 # Sections and papers have points too.
-STATED = re.compile(r"(?:section|see|\() ?\d\.\d|^### \d\.\d|arXiv \d{4}\.\d{5}", re.MULTILINE | re.IGNORECASE)
+STATED = re.compile(r"(?:[Ss]ection |[Ss]ee |\(|^### )\d\.\d|arXiv \d{4}\.\d{5}", re.MULTILINE)
+
 
 TABLE = """variant,language,state,stimuli,position,metric,value,ci_low,ci_high,null,p_value,n
 a,hi,1,probes,mean,excess,0.5,0.4,0.6,0,0.001,20
@@ -68,7 +70,10 @@ def number(asked: str) -> str:
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
-        ("levels variant=a language=hi state=1: {value:.2f} [{ci_low:.1f}, {ci_high:.1f}]", "0.50 [0.4, 0.6]"),
+        (
+            "levels variant=a language=hi state=1: {value:.2f} [{ci_low:.1f}, {ci_high:.1f}]",
+            "0.50 [0.4, 0.6]",
+        ),
         ("levels variant=a,b position=mean largest=value: {language} {value:+.2f}", "hi +0.50"),
         ("levels variant=a,b position=mean smallest=value: {value:.2f} of {count}", "-0.25 of 4"),
         ("levels language=sw extreme=value: {variant}", "a"),
@@ -113,7 +118,9 @@ def test_a_table_of_two_columns_and_one_of_the_parts_of_a_format(root):
         "| Hindi (hi) | 0.50 | 0.12 |",
         "| Swahili (sw) | -0.25 | 0.00 |",
     ]
-    parts = "<!--table levels rows=language variant=a state=1: {value:.1f} | [{ci_low:.1f}, {n}]--><!--/table-->"
+    parts = (
+        "<!--table levels rows=language variant=a state=1: {value:.1f} | [{ci_low:.1f}, {n}]--><!--/table-->"
+    )
     assert made(root, parts).splitlines()[1] == "| language | value | [ci_low, n] |"
     assert made(root, parts).splitlines()[3] == "| Hindi (hi) | 0.5 | [0.4, 20] |"
 
@@ -183,7 +190,9 @@ def test_no_decimal_stands_outside_a_marker(name):
 
 
 def test_unmarked_numbers_are_seen_and_code_links_and_markers_are_not():
-    text = "0.41 and 7 % and -1.5; `0.2`, [x](a0.3b), <!--n a: {b}-->0.4<!--/n-->, v1.2.3, 5 states\n```\n0.6\n```\n"
+    plain = "0.41 and 7 % and -1.5; v1.2.3, 5 states"
+    rest = "`0.2`, [x](a0.3b), <!--n a: {b}-->0.4<!--/n-->, <!-- 0.5 -->\n```\n0.6\n```\n"
+    text = f"{plain} {rest}"
     assert documents.unmarked(text) == ["0.41", "7 %", "-1.5"]
 
 
@@ -194,7 +203,9 @@ def test_every_link_and_anchor_resolves(page):
 
 def test_broken_links_are_seen(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("# One, two\n[a](#one-two) [b](#three) [c](none.md) [d](page.md#one-two) [e](https://x.y/z)\n")
+    page.write_text(
+        "# One, two\n[a](#one-two) [b](#three) [c](none.md) [d](page.md#one-two) [e](https://x.y/z)\n"
+    )
     assert documents.broken_links(page) == ["#three", "none.md"]
 
 
