@@ -33,7 +33,7 @@ from probe.stimuli import ProbeSentence, load_manifest
 log = logging.getLogger(__name__)
 
 DIGITS = 3  # significant, of what is written for every stimulus: half a million numbers
-EXAMPLES = ("C06", "C08", "C10")  # concepts of the page's examples, where the manifest has them
+EXAMPLES = ("C06", "C10")  # concepts of the page's examples, where the manifest has them
 EXAMPLE_LANGUAGES = ("hi", "sw", "fr")
 CODES = list(LANGUAGES)
 
@@ -75,23 +75,26 @@ def read(model, tokenizer, probes: Sequence[ProbeSentence]) -> Readings:
     starts = lens.starts(vocabulary, lens.words(probes))
     sets = [starts[concept][language] for concept in starts for language in CODES]
     measure = model_loader.lens_measure(vocabulary, sets, head.unembed.weight.device)
-    token_ids, at = located(tokenizer, prompts)
+    token_ids, reads = located(tokenizer, prompts)
     n_states = len(model_loader.find_blocks(model)) + 1
     p_script = np.empty((len(prompts), n_states, len(lens.COLUMNS)), np.float32)
     p_word = np.empty((len(prompts), n_states, len(sets)), np.float32)
     entropy = np.empty((len(prompts), n_states), np.float32)
     pad = tokenizer.pad_token_id or 0
-    for text, state, probabilities in model_loader.lens_probabilities(model, head, token_ids, at, pad):
-        p_script[text, state], p_word[text, state], entropy[text, state] = measure(probabilities)
+    for row, state, probabilities in model_loader.lens_probabilities(model, head, token_ids, reads, pad):
+        p_script[row, state], p_word[row, state], entropy[row, state] = measure(probabilities)
     p_word = p_word.reshape(len(prompts), n_states, len(starts), len(CODES))
     return Readings(prompts, starts, p_script, p_word, entropy)
 
 
-def located(tokenizer, prompts: Sequence[Prompt]) -> tuple[list[list[int]], list[int]]:
-    """Token ids of each prompt, and the token to read; a prompt that ends where it is read has no focus."""
-    texts, focus = [prompt.text for prompt in prompts], [prompt.focus for prompt in prompts]
-    token_ids, index = model_loader.tokenize(tokenizer, texts, focus)
-    return token_ids, [at.get(p.position, at["last"]) for p, at in zip(prompts, index, strict=True)]
+def located(tokenizer, prompts: Sequence[Prompt]) -> tuple[list[list[int]], list[tuple[int, int]]]:
+    """Token ids of each text, which several prompts may share, and for each prompt its text and the token to
+    read; a prompt without a focus ends where it is read."""
+    focus = {prompt.text: prompt.focus for prompt in prompts}
+    token_ids, index = model_loader.tokenize(tokenizer, list(focus), list(focus.values()))
+    place = {text: i for i, text in enumerate(focus)}
+    at = {text: index[i] for text, i in place.items()}
+    return token_ids, [(place[p.text], at[p.text].get(p.position, at[p.text]["last"])) for p in prompts]
 
 
 # Tables
@@ -99,31 +102,29 @@ def located(tokenizer, prompts: Sequence[Prompt]) -> tuple[list[list[int]], list
 
 def by_stimulus(variant: str, found: Readings) -> pd.DataFrame:
     """One row per prompt, state and language that the prompt is about; p_lang is empty for a dropped item."""
-    concepts, states = list(found.starts), np.arange(found.entropy_bits.shape[1])
-    tables = []
-    for i, prompt in enumerate(found.prompts):
-        kept = found.apart(prompt)
-        for language in prompt.compared:
-            own = found.p_word[i, :, concepts.index(prompt.concept_id), CODES.index(language)]
-            columns = {
-                "variant": variant,
-                "stimulus_id": prompt.stimulus_id,
-                "position": prompt.position,
-                "state": states,
-                "language": language,
-                "p_script": found.p_script[i, :, lens.COLUMNS.index(LANGUAGES[language].script)],
-                "p_lang": own if kept else np.nan,
-                "entropy_bits": found.entropy_bits[i],
-            }
-            tables.append(pd.DataFrame(columns))
-    table = pd.concat(tables, ignore_index=True)
-    measured = ["p_script", "p_lang", "entropy_bits"]
-    table[measured] = significant(table[measured].to_numpy(np.float64))
-    return table
+    rows = [(i, language) for i, prompt in enumerate(found.prompts) for language in prompt.compared]
+    prompts = [found.prompts[i] for i, _ in rows]
+    place, n_states = np.array([i for i, _ in rows]), found.entropy_bits.shape[1]
+    concept = [list(found.starts).index(prompt.concept_id) for prompt in prompts]
+    script = [lens.COLUMNS.index(LANGUAGES[language].script) for _, language in rows]
+    p_lang = found.p_word[place, :, concept, [CODES.index(language) for _, language in rows]]
+    p_lang[[not found.apart(prompt) for prompt in prompts]] = np.nan
+    columns = {
+        "variant": variant,
+        "stimulus_id": np.repeat([prompt.stimulus_id for prompt in prompts], n_states),
+        "position": np.repeat([prompt.position for prompt in prompts], n_states),
+        "state": np.tile(np.arange(n_states), len(rows)),
+        "language": np.repeat([language for _, language in rows], n_states),
+        "p_script": significant(found.p_script[place, :, script]).ravel(),
+        "p_lang": significant(p_lang).ravel(),
+        "entropy_bits": significant(found.entropy_bits[place]).ravel(),
+    }
+    return pd.DataFrame(columns)
 
 
 def significant(values: np.ndarray, digits: int = DIGITS) -> np.ndarray:
-    """Rounded to significant digits; NaN stays."""
+    """float64, rounded to significant digits; NaN stays."""
+    values = values.astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         power = 10.0 ** (digits - 1 - np.floor(np.log10(np.abs(values))))
         return np.where(values == 0, 0.0, np.round(values * power) / power)
@@ -195,6 +196,7 @@ def first(english: int | None, target: int | None) -> str | None:
 
 def examples(model, tokenizer, variant: str, prompts: Sequence[Prompt]) -> list[dict]:
     """What the page shows without a model: some prompts, read as `model_loader.lens` reads any text."""
+    head = model_loader.find_head(model)
     chosen = [
         prompt
         for prompt in prompts
@@ -210,7 +212,7 @@ def examples(model, tokenizer, variant: str, prompts: Sequence[Prompt]) -> list[
             "language": prompt.language,
             "source": prompt.source,
             "concept_id": prompt.concept_id,
-            **model_loader.lens(model, tokenizer, prompt.text).payload(),
+            **model_loader.lens(model, tokenizer, prompt.text, head=head).payload(),
         }
         for prompt in chosen
     ]

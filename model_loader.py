@@ -437,12 +437,12 @@ def _recorded(model: Any) -> Iterator[list[tuple[Any, Any, Any]]]:
 
 
 def lens_probabilities(
-    model: Any, head: Head, token_ids: Sequence[list[int]], at: Sequence[int], pad: int = 0
+    model: Any, head: Head, token_ids: Sequence[list[int]], reads: Sequence[tuple[int, int]], pad: int = 0
 ) -> Iterator[tuple[np.ndarray, np.ndarray, "torch.Tensor"]]:
     """What each state would say next, in pieces of at most LOGITS_AT_ONCE numbers.
 
-    at: the token of each text to read. Yields (text (m,), state (m,), probabilities (m, vocab) float32 on the
-    model's device); every pair of a text and a state comes once.
+    reads: (text, token) places. Yields (read (m,), state (m,), probabilities (m, vocab) float32 on the
+    model's device); every pair of a read and a state comes once.
     """
     import torch
 
@@ -453,15 +453,16 @@ def lens_probabilities(
         # Right padding: under a causal mask no real token can see it.
         padded = torch.tensor([token_ids[i] + [pad] * (longest - len(token_ids[i])) for i in batch])
         mask = torch.tensor([[1] * len(token_ids[i]) + [0] * (longest - len(token_ids[i])) for i in batch])
-        row, token = torch.arange(len(batch)), torch.tensor([at[i] for i in batch])
+        within = {text: row for row, text in enumerate(batch)}
+        read = np.array([i for i, (text, _) in enumerate(reads) if text in within])
+        text, token = ([within[reads[i][0]] for i in read], [reads[i][1] for i in read])
         with torch.inference_mode():
-            with reading_states(model, lambda state, row=row, token=token: state[row, token]) as kept:
+            with reading_states(model, lambda state, at=(text, token): state[at]) as kept:
                 model.base_model(padded.to(device), attention_mask=mask.to(device), use_cache=False)
-            states = torch.cat(kept)  # (n_states * n, d_model)
+            states = torch.cat(kept)  # (n_states * n_read, d_model)
             for start in range(0, len(states), rows):
-                piece = np.arange(start, min(start + rows, len(states)))
-                text, state = np.array(batch)[piece % len(batch)], piece // len(batch)
-                yield text, state, head.logits(states[start : start + rows]).softmax(-1)
+                state, place = np.divmod(np.arange(start, min(start + rows, len(states))), len(read))
+                yield read[place], state, head.logits(states[start : start + rows]).softmax(-1)
 
 
 def lens(
@@ -470,14 +471,15 @@ def lens(
     text: str,
     words: Mapping[str, Mapping[str, str]] | None = None,
     top: int = 10,
+    head: Head | None = None,
 ) -> lenses.LensReading:
     """What each state at the text's last token would say next.
 
-    model: with its head. words: concept id -> language -> word, by which languages are told (default: the
-    focus words of data/concept_probes.json). Raises ValueError for a text without content, ProbeError for one
-    longer than the model's positions.
+    model: with its head; head: what `find_head` gave for it, where that is at hand. words: concept id ->
+    language -> word, by which languages are told (default: the focus words of data/concept_probes.json).
+    Raises ValueError for a text without content, ProbeError for one longer than the model's positions.
     """
-    head = find_head(model)
+    head = head or find_head(model)
     token_ids, index = tokenize(tokenizer, [text])
     longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if longest and len(token_ids[0]) > longest:
@@ -487,7 +489,7 @@ def lens(
     sets, shared = lenses.exclusive(lenses.starts(vocabulary, words))
     measure = lens_measure(vocabulary, list(sets.values()), head.unembed.weight.device)
     script, language, entropy, tokens = [], [], [], []
-    for *_, probabilities in lens_probabilities(model, head, token_ids, [index[0]["last"]]):
+    for *_, probabilities in lens_probabilities(model, head, token_ids, [(0, index[0]["last"])]):
         for kept, measured in zip((script, language, entropy), measure(probabilities), strict=True):
             kept.append(measured)
         tokens += _likeliest(tokenizer, probabilities, top)

@@ -34,7 +34,12 @@ MIN_ITEMS = 5  # concepts; fewer say nothing
 ALPHA = 0.01  # of an onset, over all states together; a figure has nine targets and English beside each
 
 Words = Mapping[str, Mapping[str, str]]  # concept id -> language -> its word
-_LETTER = regex.compile("|".join(rf"(?P<{s}>\p{{Script={s}}})" for s in SCRIPTS) + rf"|(?P<{OTHER}>\p{{L}})")
+Starts = Mapping[str, Mapping[str, frozenset[int]]]  # concept id -> language -> tokens it can begin with
+_OF_SCRIPT = "|".join(rf"(?P<{script}>\p{{Script={script}}})" for script in SCRIPTS)
+# Some letters, as the Arabic lengthening stroke, are of no script and may stand in several.
+_LETTER = regex.compile(
+    rf"{_OF_SCRIPT}|(?P<{OTHER}>[\p{{L}}--\p{{Script=Common}}--\p{{Script=Inherited}}])", regex.V1
+)
 _CONTINUATION = bytes(range(0x80, 0xC0))
 
 
@@ -143,9 +148,6 @@ def words(probes: Iterable[ProbeSentence]) -> dict[str, dict[str, str]]:
         opens = probe.text.startswith(probe.focus)
         found.setdefault(probe.concept_id, {})[probe.language] = probe.focus.lower() if opens else probe.focus
     return found
-
-
-Starts = Mapping[str, Mapping[str, frozenset[int]]]  # concept id -> language -> tokens
 
 
 def starts(vocabulary: Vocabulary, words: Words) -> dict[str, dict[str, frozenset[int]]]:

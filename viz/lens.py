@@ -81,7 +81,7 @@ def _line(ax: Axes, rows: pd.DataFrame, role: str) -> None:
 @style.look
 def draw(table: pd.DataFrame, family: Family, variant: str, command: str) -> Figure:
     """table: as `load` returns it, of one variant. command: the one that makes this figure."""
-    figure = style.canvas(height=9.2)
+    figure = style.canvas(height=8.4)
     axes = figure.subplots(3, 3, sharex=True, sharey=True)
     for ax, target in zip(axes.flat, TARGETS, strict=True):
         part = table.query("target == @target")
@@ -92,7 +92,8 @@ def draw(table: pd.DataFrame, family: Family, variant: str, command: str) -> Fig
     axes[1, 0].set_ylabel("probability of the word (log scale)")
     axes[2, 1].set_xlabel(curves.states_label(int(table.state.max()) + 1))
     sources = ", ".join(label(source) for source in dict.fromkeys(table.source))
-    most, fewest = int((table.n + table.dropped).max()), int(table.n.min())
+    about = table.query("language == target or language == source or language == @PIVOT")
+    most, fewest = int((table.n + table.dropped).max()), min(about["n"].tolist())
     lines = [
         Line2D([], [], color=look.colour, marker=look.marker, linestyle=dashes, markersize=4.5, label=role)
         for role, (look, dashes) in LOOKS.items()
