@@ -397,11 +397,11 @@ def find_head(model: Any) -> Head:
     ids = torch.arange(1, 9, device=unembed.weight.device)[None] % unembed.weight.shape[0]
     with torch.inference_mode(), _recorded(model) as calls, reading_states(model, lambda s: s) as states:
         own = model(ids, use_cache=False).logits
-    unembedded = next(taken for module, taken, _ in calls if module is unembed)
+    unembedded = [taken for module, taken, _ in calls if module is unembed]
     norms = [
         module
         for module, taken, given in calls
-        if torch.equal(taken, states[-1]) and torch.equal(given, unembedded)
+        if torch.equal(taken, states[-1]) and any(torch.equal(given, taken_) for taken_ in unembedded)
     ]
     if not norms:
         raise ProbeError(f"{name}: no module leads from the last block to the unembedding; no lens for it")
@@ -456,13 +456,17 @@ def lens_probabilities(
         within = {text: row for row, text in enumerate(batch)}
         read = np.array([i for i, (text, _) in enumerate(reads) if text in within])
         text, token = ([within[reads[i][0]] for i in read], [reads[i][1] for i in read])
-        with torch.inference_mode():
-            with reading_states(model, lambda state, at=(text, token): state[at]) as kept:
-                model.base_model(padded.to(device), attention_mask=mask.to(device), use_cache=False)
-            states = torch.cat(kept)  # (n_states * n_read, d_model)
-            for start in range(0, len(states), rows):
-                state, place = np.divmod(np.arange(start, min(start + rows, len(states))), len(read))
-                yield read[place], state, head.logits(states[start : start + rows]).softmax(-1)
+        with (
+            torch.inference_mode(),
+            reading_states(model, lambda state, at=(text, token): state[at]) as kept,
+        ):
+            model.base_model(padded.to(device), attention_mask=mask.to(device), use_cache=False)
+        states = torch.cat(kept)  # (n_states * n_read, d_model)
+        for start in range(0, len(states), rows):
+            state, place = np.divmod(np.arange(start, min(start + rows, len(states))), len(read))
+            with torch.inference_mode():
+                probabilities = head.logits(states[start : start + rows]).softmax(-1)
+            yield read[place], state, probabilities
 
 
 def lens(

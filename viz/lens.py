@@ -91,7 +91,11 @@ def draw(table: pd.DataFrame, family: Family, variant: str, command: str) -> Fig
             _panel(ax, part, target)
     axes[1, 0].set_ylabel("probability of the word (log scale)")
     axes[2, 1].set_xlabel(curves.states_label(int(table.state.max()) + 1))
-    sources = ", ".join(label(source) for source in dict.fromkeys(table.source))
+    into: dict[str, list[str]] = {}
+    for source, target in dict.fromkeys(zip(table.source, table.target, strict=True)):
+        into.setdefault(source, []).append(label(target))
+    usual = max(into, key=lambda source: len(into[source]))
+    unusual = "".join(f", into {', '.join(into[x])} from {label(x)}" for x in into if x != usual)
     about = table.query("language == target or language == source or language == @PIVOT")
     most, fewest = int((table.n + table.dropped).max()), min(about["n"].tolist())
     lines = [
@@ -104,10 +108,10 @@ def draw(table: pd.DataFrame, family: Family, variant: str, command: str) -> Fig
         f"Does the middle of the network speak English first? {family.label(variant)}",
         style.subtitle(family),
         [
-            f"Few-shot translation of one word from {sources}. Each state is read through the model's own "
-            "final norm and unembedding; the probability is the mass of all tokens that the word can begin "
-            f"with. A filled marker: above the null at p <= {ALPHA} over all states together. Concepts whose "
-            "words share a first token in the languages compared are left out: "
+            f"Few-shot translation of one word from {label(usual)}{unusual}. Each state is read through the "
+            "model's own final norm and unembedding; the probability is the mass of all tokens that the word "
+            f"can begin with. A filled marker: above the null at p <= {ALPHA} over all states together. "
+            "Concepts whose words share a first token in the languages compared are left out: "
             f"{fewest} to {most} of {most} are kept. Nothing is drawn below {FLOOR:g}.",
             f"{family.description}.",
             f"Made by: {command}",
