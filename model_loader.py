@@ -14,7 +14,7 @@ from probe import results
 from probe.errors import ProbeError
 from probe.families import Family, load_family
 from probe.paths import Paths
-from probe.reading import extract, free_memory
+from probe.reading import extract, free_memory, out_of_memory
 
 __all__ = ["Checkpoint", "extract", "loaded", "open_checkpoint"]
 
@@ -132,28 +132,27 @@ def _explained(label: str, hub_id: str | None, error: Exception) -> ProbeError:
     )
 
 
-def load_weights(checkpoint: Checkpoint) -> Any:
-    """The model without its language-model head, in eval mode, on its device; spread by accelerate over all
-    the devices and the CPU where the device is "auto", or where the one accelerator cannot hold it."""
-    from probe.reading import out_of_memory
-
+def load_weights(checkpoint: Checkpoint, head: bool = False) -> Any:
+    """The model, with or without its language-model head, in eval mode, on its device; spread by accelerate
+    over all devices and the CPU where the device is "auto", or where the one accelerator cannot hold it."""
     device = checkpoint.device
     try:
-        return _from_pretrained(checkpoint, device)
+        return _from_pretrained(checkpoint, device, head)
     except (RuntimeError, MemoryError) as error:
         if device in ("auto", "cpu") or not out_of_memory(error):
             raise
     free_memory()
     log.warning("%s does not fit on %s; spread over all devices", checkpoint.label, device)
-    return _from_pretrained(checkpoint, "auto")
+    return _from_pretrained(checkpoint, "auto", head)
 
 
-def _from_pretrained(checkpoint: Checkpoint, device: str) -> Any:
+def _from_pretrained(checkpoint: Checkpoint, device: str, head: bool) -> Any:
     import torch
-    from transformers import AutoModel
+    from transformers import AutoModel, AutoModelForCausalLM
 
+    auto: Any = AutoModelForCausalLM if head else AutoModel
     try:
-        model = AutoModel.from_pretrained(
+        model = auto.from_pretrained(
             checkpoint.source,
             revision=checkpoint.hub_revision,
             dtype=getattr(torch, checkpoint.dtype),
@@ -172,14 +171,18 @@ def loaded(
     dtype: str | None = None,
     device: str | None = None,
     paths: Paths | None = None,
+    head: bool = False,
 ) -> Iterator[tuple[Any, Any]]:
-    """Yield (model, tokenizer) of one variant; its memory is free again after the block."""
+    """Yield (model, tokenizer) of one variant; its memory is free again after the block.
+
+    head: with the language-model head, which the logit lens needs.
+    """
     from accelerate.hooks import remove_hook_from_submodules
 
     paths = paths or Paths()
     family = load_family(family, paths) if isinstance(family, str) else family
     checkpoint = open_checkpoint(family, variant, dtype, device, paths)
-    model = load_weights(checkpoint)
+    model = load_weights(checkpoint, head)
     try:
         yield model, checkpoint.tokenizer
     finally:

@@ -1,6 +1,6 @@
 """The whole pipeline on one family, in one command.
 
-Runs    build_stimuli, batch_runner --local, concept_alignment, failure_classifier, viz/*
+Runs    build_stimuli, batch_runner --local, concept_alignment, failure_classifier, logit_lens, viz/*
 Writes  results/{family}/ and assets/{family}/
 Run     uv run pipeline.py                         (nano-aya, the embedded family)
         uv run pipeline.py --family tiny-aya       (needs the weights and a GPU)
@@ -50,6 +50,7 @@ def stages(family: Family) -> list[Stage]:
     sentences = ("data/concept_probes.json", "organism/lexicon/*.toml", "organism/corpus.py")
     alignment, commitment = f"{results_}/alignment_*", f"{results_}/commitment_*"
     audit, robustness = f"{results_}/artifact_audit*", f"{results_}/robustness*"
+    lens = f"{results_}/logit_lens*"
     shape = tuple(
         f"{results_}/{name}*"
         for name in ("variant_effects", "dose_response", "peaks", "layer_increments", "confounders")
@@ -63,10 +64,12 @@ def stages(family: Family) -> list[Stage]:
             (alignment, commitment, audit, robustness, *shape),
         ),
         Stage("failure_classifier", (family.manifest, commitment), (f"{results_}/failure_cases*",)),
+        Stage("logit_lens", (family.manifest, *models), (lens,)),
         Stage("viz.heatmap", (alignment, commitment, audit), (f"{assets}/*heatmap*",)),
         Stage("viz.alignment_curves", (alignment, audit), (f"{assets}/alignment_*", f"{assets}/tweet_*")),
         Stage("viz.annotated_curve", (alignment, audit), (f"{assets}/annotated_*",)),
         Stage("viz.robustness", (robustness,), (f"{assets}/robustness*",)),
+        Stage("viz.lens", (lens,), (f"{assets}/logit_lens*",)),
     ]
 
 

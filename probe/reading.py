@@ -112,20 +112,27 @@ def _reader(index: Sequence[dict[str, Any]], names: Sequence[str], longest: int)
     return read
 
 
+def padded(token_ids: Sequence[list[int]], pad: int, device: Any) -> tuple["torch.Tensor", "torch.Tensor"]:
+    """Token ids and attention mask, each int64 (n, longest), padded on the right: under a causal mask no real
+    token can see padding there, and the mask hides it from an encoder."""
+    import torch
+
+    longest = max(map(len, token_ids))
+    ids = torch.tensor([some + [pad] * (longest - len(some)) for some in token_ids], device=device)
+    mask = torch.tensor([[1] * len(some) + [0] * (longest - len(some)) for some in token_ids], device=device)
+    return ids, mask
+
+
 def _forward(
     model: Any, token_ids: Sequence[list[int]], index: Sequence[dict], names: Sequence[str], pad: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """One padded batch: float32 (n, n_positions, n_states, d_model), and (n, n_positions, d_model) normed."""
     import torch
 
-    longest = max(map(len, token_ids))
-    # Right padding: under a causal mask no real token can see it, and the mask hides it from an encoder.
-    padded = torch.tensor([ids + [pad] * (longest - len(ids)) for ids in token_ids])
-    mask = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids in token_ids])
-    device = _input_device(model)
-    read = _reader(index, names, longest)
+    ids, mask = padded(token_ids, pad, _input_device(model))
+    read = _reader(index, names, ids.shape[1])
     with torch.inference_mode(), reading_states(model, read) as kept:
-        output = model(padded.to(device), attention_mask=mask.to(device), use_cache=False)
+        output = model(ids, attention_mask=mask, use_cache=False)
         normed = read(output.last_hidden_state).cpu().numpy()
         states = np.stack([state.cpu().numpy() for state in kept], 2)
     return states, normed

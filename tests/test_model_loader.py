@@ -233,11 +233,11 @@ def test_a_model_that_one_device_cannot_hold_is_left_to_accelerate(tiny_root, mo
     )
     from_pretrained, devices = model_loader._from_pretrained, []
 
-    def small_device(checkpoint, device):
+    def small_device(checkpoint, device, head):
         devices.append(device)
         if device != "auto":
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return from_pretrained(checkpoint, device)
+        return from_pretrained(checkpoint, device, head)
 
     monkeypatch.setattr(model_loader, "_from_pretrained", small_device)
     model = model_loader.load_weights(dataclasses.replace(checkpoint, device="cuda"))

@@ -39,7 +39,7 @@ def test_runs_every_stage_and_then_reuses_everything(offline, caplog, monkeypatc
         monkeypatch.setattr(f"{stage.module}.main", lambda *_: pytest.fail("a stage ran again"))
     with caplog.at_level("INFO"):
         assert run(offline) == 0
-    assert caplog.text.count("up to date") == 8
+    assert caplog.text.count("up to date") == 10
     assert outputs(offline) == first
 
 
@@ -56,7 +56,7 @@ def test_what_was_damaged_or_changed_is_made_again_and_the_rest_is_not(offline, 
     with caplog.at_level("INFO"):
         assert run(offline) == 0
     assert outputs(offline) == first
-    assert caplog.text.count("up to date") == 6
+    assert caplog.text.count("up to date") == 8
     caplog.clear()
     families = offline / "data" / "families.toml"
     families.write_text(families.read_text().replace('emphasises = ["hi"]', 'emphasises = ["hi", "bn"]'))
