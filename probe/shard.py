@@ -2,8 +2,8 @@
 
 The one entry of its header's metadata, "shard", is a sha256, a blank and a JSON `ShardHeader`: whose
 activations these are, of what stimuli, read where. The sha256 is over that JSON and every tensor's name,
-shape, type and bytes, so an intact shard needs no index to be known for what it is. One entry and not several,
-since safetensors writes several in no fixed order, and the same activations shall be the same bytes.
+shape, type and bytes, so an intact shard needs no index to be known for what it is. It is one entry because
+safetensors writes several in no fixed order, and the same activations shall be the same bytes.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ def _digest(header: str, tensors: Mapping[str, np.ndarray]) -> str:
     for name in sorted(tensors):
         tensor = np.ascontiguousarray(tensors[name])
         sha.update(f"\n{name} {tensor.dtype} {tensor.shape}\n".encode())
-        sha.update(tensor)
+        sha.update(tensor.data)
     return sha.hexdigest()
 
 

@@ -162,7 +162,7 @@ class ActivationStore:
 
     @contextmanager
     def locked(self) -> Iterator["ActivationStore"]:
-        """Hold the folder for one writer. Raises ProbeError where another run holds it, or the disk is full."""
+        """Hold the folder for one writer. Raises ProbeError where another run does, or the disk is full."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with filelock.FileLock(self.folder / ".lock", timeout=0):
@@ -209,7 +209,7 @@ class ActivationStore:
             )
 
     def recover(self) -> bool:
-        """Open the index with every intact shard in it, also those that it lost or that no run lived to record.
+        """Open the index with every intact shard in it, also what it lost or what no run lived to record.
 
         Returns False where there is neither index nor intact shard. Writes nothing.
         """
@@ -225,8 +225,9 @@ class ActivationStore:
             if header.identity == self.index.identity:
                 self._enter(name, header)
                 log.info("%s: %s is intact and recorded again", self.folder, name)
-        self._forget()
-        return recorded is not None or bool(strays)
+        found = recorded is not None or bool(strays)
+        self._forget(index=not found)
+        return found
 
     def _recorded(self) -> Index | None:
         try:
@@ -236,19 +237,20 @@ class ActivationStore:
 
     def write_shard(self, name: str, ids: Sequence[str], activations: Activations) -> None:
         """Shard first, then the index that records it; both atomic and on disk before the next step."""
-        header = write_shard(
-            self.path(name), ids, activations, self.index.identity, self.index.environment
-        )
+        header = write_shard(self.path(name), ids, activations, self.index.identity, self.index.environment)
         self._record(name, header)
 
-    def adopt(self, name: str, ids: Sequence[str], arrived: Path) -> None:
+    def adopt(self, name: str, ids: Sequence[str], arrived: Path, asked: dict) -> None:
         """Move a shard that was made elsewhere here, and record it; the first one begins the index.
 
-        Raises ProbeError where it is damaged, holds other stimuli, or came of another model or manifest.
+        asked: the part of its identity that is known here. Raises ProbeError where the shard is damaged,
+        holds other stimuli, or came of another model, manifest or dtype.
         """
         header = unseal(arrived)
         if header is None or header.stimulus_ids != list(ids):
             raise ProbeError(f"{self.folder}: {name} arrived damaged; to go on: {self.extract_command}")
+        if differing := conflict(header.identity, header.identity | asked):
+            raise ProbeError(f"{self.folder}: {name} arrived with another {differing}")
         if "index" not in self.__dict__:
             self.begin(header.identity, header.environment)
         self.require_identity(header.identity)

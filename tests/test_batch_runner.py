@@ -12,6 +12,7 @@ import pytest
 
 import batch_runner
 import model_loader
+from probe import extraction
 from probe.paths import Paths
 from probe.stimuli import load_manifest
 from probe.store import ActivationStore
@@ -122,7 +123,7 @@ def test_only_a_damaged_shard_is_extracted_again(tiny_root, damage):
 
 
 def test_ctrl_c_keeps_what_is_complete(tiny_root, monkeypatch, capsys):
-    original, calls = batch_runner.extract_shard, []
+    original, calls = extraction.extract_shard, []
 
     def interrupted(*args):
         calls.append(1)
@@ -130,10 +131,10 @@ def test_ctrl_c_keeps_what_is_complete(tiny_root, monkeypatch, capsys):
             raise KeyboardInterrupt
         return original(*args)
 
-    monkeypatch.setattr(batch_runner, "extract_shard", interrupted)
+    monkeypatch.setattr(extraction, "extract_shard", interrupted)
     assert run(tiny_root, "--shard-size", "20") == 130
     assert "run the same command to go on" in capsys.readouterr().err
-    monkeypatch.setattr(batch_runner, "extract_shard", original)
+    monkeypatch.setattr(extraction, "extract_shard", original)
     assert set(contents(tiny_root)) == {"shard-00000.safetensors", "shard-00001.safetensors", "index.json"}
     assert run(tiny_root, "--shard-size", "20") == 0
 
@@ -252,7 +253,7 @@ def test_usage_errors_exit_with_2(tiny_root):
 
 def test_shards_do_not_mix_kinds(tiny_root):
     manifest = load_manifest(tiny_root / "data" / "stimulus_manifest.json", "tiny")
-    plan = batch_runner.plan_shards(manifest, 50)
+    plan = extraction.plan_shards(manifest, 50)
     assert [len(stimuli) for stimuli in plan.values()] == [50, 10, 50, 10]
     assert all(len({type(s) for s in stimuli}) == 1 for stimuli in plan.values())
 

@@ -132,10 +132,8 @@ def test_a_full_disk_leaves_nothing_half_written(store, monkeypatch):
         raise OSError(28, "No space left on device")
 
     before = {path.name: path.read_bytes() for path in store.folder.iterdir()}
-    with (
-        pytest.raises(ProbeError, match="No space left on device.*make room and go on with: EXTRACT"),
-        store.writing(IDENTITY, {}),
-    ):
+    message = "No space left on device.*make room and go on with: EXTRACT"
+    with pytest.raises(ProbeError, match=message), store.writing(IDENTITY, {}):  # noqa: PT012
         monkeypatch.setattr(store_module.results.os, "fsync", full)
         store.write_shard("shard-00002", ["f"], some_activations(1))
     assert {path.name: path.read_bytes() for path in store.folder.iterdir()} == before
@@ -212,14 +210,14 @@ def test_a_shard_made_elsewhere_is_taken_in_only_intact_and_of_the_same_model(st
     with store.writing(IDENTITY, {}):
         write_shard(arrived, ["x", "y"], activations, IDENTITY, {})
         with pytest.raises(ProbeError, match="shard-00002 arrived damaged"):
-            store.adopt("shard-00002", ["y", "x"], arrived)
-        store.adopt("shard-00002", ["x", "y"], arrived)
+            store.adopt("shard-00002", ["y", "x"], arrived, {})
+        store.adopt("shard-00002", ["x", "y"], arrived, {})
         write_shard(arrived, ["z", "w"], activations, IDENTITY | {"dtype": "bfloat16"}, {})
         with pytest.raises(ProbeError, match="another dtype"):
-            store.adopt("shard-00003", ["z", "w"], arrived)
+            store.adopt("shard-00003", ["z", "w"], arrived, {})
         arrived.write_bytes(arrived.read_bytes()[:-1])
         with pytest.raises(ProbeError, match="arrived damaged; to go on: EXTRACT"):
-            store.adopt("shard-00003", ["z", "w"], arrived)
+            store.adopt("shard-00003", ["z", "w"], arrived, {})
     assert list(store.index.shards) == ["shard-00000", "shard-00001", "shard-00002"]
     np.testing.assert_allclose(store.resid("mean", ["y"])[0], activations.resid["mean"][1], rtol=1e-3, atol=1)
 
