@@ -176,10 +176,11 @@ def open_calls(run: Run, variant: str, store: ActivationStore) -> list[tuple]:
     if args.fresh:
         store.discard()
         modal_config.discard(folder)
+    todo = dict(run.plan)
     if store.recover():
         store.begin(store.index.identity | known, {})
-    todo = extraction.incomplete(store, run.plan)
-    for name in [name for name in modal_config.on_volume(folder) if name in todo]:
+        todo = extraction.incomplete(store, run.plan)
+    for name in sorted(todo.keys() & set(modal_config.on_volume(folder) if todo else ())):
         with suppress(ProbeError):  # of an earlier run with another model or manifest: made again
             fetch(run, variant, store, name, known)
             del todo[name]
@@ -203,14 +204,16 @@ def collect(calls: list[tuple], function: Any, run: Run, stores: dict[str, Activ
     errors = []
     remote = function.with_options(gpu=run.args.gpu)
     for ended in remote.starmap(calls, order_outputs=False, return_exceptions=True) if calls else ():
-        if isinstance(ended, Exception):
-            errors.append(f"{type(ended).__name__}: {ended}")
-        elif "error" in ended:
-            errors.append(ended["error"])
-        else:
+        try:
+            if isinstance(ended, Exception):
+                raise ProbeError(f"{type(ended).__name__}: {ended}")
+            if "error" in ended:
+                raise ProbeError(ended["error"])
             for name in ended.get("shards", ()):
                 fetch(run, ended["variant"], stores[ended["variant"]], name, run.given)
             log.info("%s", ended["summary"])
+        except ProbeError as error:  # the other calls go on
+            errors.append(str(error))
     if errors:
         raise ProbeError(
             f"{len(errors)} of {len(calls)} calls failed, the first with: {errors[0]}; "
