@@ -145,17 +145,21 @@ def commitment_sensitivity(
                     states = commitment_states(items, threshold, consecutive, start)
                     row = {"variant": variant, "language": language, "position": position, "metric": metric}
                     row |= {"threshold": threshold, "consecutive": consecutive}
-                    rows.append(row | _committed(states))
+                    rows.append(row | committed(states))
     return pd.DataFrame(rows).astype({"censored_median": "Int64"})
 
 
-def _committed(states: np.ndarray) -> dict:
-    committed, n = int(np.isfinite(states).sum()), len(states)
-    ends = binomtest(committed, n).proportion_ci(CONFIDENCE, method="wilson")
+def committed(states: np.ndarray) -> dict:
+    """How many meanings of one language commit: the last six columns of `commitment_sensitivity`.
+
+    states: (n,) as from `commitment_states`. Raises ValueError for n = 0.
+    """
+    count, n = int(np.isfinite(states).sum()), len(states)
+    ends = binomtest(count, n).proportion_ci(CONFIDENCE, method="wilson")
     return {
-        "committed": committed,
+        "committed": count,
         "n": n,
-        "fraction": committed / n,
+        "fraction": count / n,
         "ci_low": ends.low,
         "ci_high": ends.high,
         "censored_median": _known(float(attained_quantile(states, 0.5))),

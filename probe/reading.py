@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 TOKEN_BUDGET = 2048  # padded tokens a batch where nothing was tuned: the same bytes on every machine
 WORTH_TUNING = 100e6  # parameters; a smaller model is done before it is tuned
 FEWEST_TOKENS = 256
-MOST_TOKENS = {"cpu": 4096, "mps": 16384, "cuda": 65536}  # of a tuned batch: more only costs memory
-GAIN = 1.03  # a larger batch must be this much faster to be worth its memory
+MOST_TOKENS = {"cpu": 1024, "mps": 16384, "cuda": 65536}  # of a tuned batch: more only costs memory
+GAIN = 1.05  # a larger batch must be this much faster to be worth its memory
 
 
 def find_blocks(model: Any) -> list[Any]:

@@ -1,0 +1,327 @@
+"""Read-only tools for agents over results/: each number with its interval, its null and its provenance.
+
+    with gr.Blocks() as demo:
+        ...                      # the page
+        tools.register(root)     # last: it hides the page's own events from agents
+    demo.launch(mcp_server=True)  # MCP at /gradio_api/mcp
+
+A tool's docstring is all that an agent knows of it: it arrives as one paragraph, an argument as its one line.
+"""
+
+import dataclasses
+import functools
+import inspect
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from explorer import answers
+from explorer.results import AUDIT, CURVES, EFFECTS, FILES, MATRIX, NAMED, PEAKS, SUMMARY, Results
+from probe import findings
+from probe.commitment import CONSECUTIVE, THRESHOLD
+from probe.errors import ProbeError
+from probe.families import load_family
+from probe.findings import SEVERITIES, Finding
+from probe.paths import REPOSITORY, Paths
+
+NAMES = ("overview", "curve", "compare", "commitment", "audit", "route")
+MAX_TEXT = 100_000  # characters that route reads
+PREVIEW = 200  # characters of them that its answer repeats
+
+
+class Tools:
+    """The tools of NAMES. Each returns what JSON can hold, and raises ProbeError where a result is missing or
+    damaged, or for a wrong argument: then the message lists the valid ones."""
+
+    def __init__(self, root: Path) -> None:
+        self._paths = Paths(root)
+        self._results = Results(self._paths)
+
+    def overview(self, family: str | None = None) -> dict:
+        """What has been measured. Call this first: the other tools take the values that it lists.
+
+        Without a family: which families have results. With one: what the family is, its variants and the
+        languages they emphasise, what was measured (languages as ISO 639-1 codes, kinds of stimuli with their
+        positions and metrics, states), the pairs of variants that were compared, the number of the auditor's
+        findings, and per variant the highest value of the primary metric that no finding blocks. That one is
+        chosen after the fact over languages, stimuli and states: judge it by p_max and look at its curve.
+        Example: overview(family="nano-aya").
+
+        Args:
+            family: a family that has results, such as "nano-aya"; leave out to list them.
+        """
+        if family is None:
+            return {"families": self._results.families()}
+        self._check(family)
+        described, primary = load_family(family, self._paths), self._results.primary(family)
+        summary, effects = (self._results.claims(family, name) for name in (SUMMARY, EFFECTS))
+        return {
+            "family": family,
+            "description": described.description,
+            "baseline": described.baseline,
+            "control": described.control,
+            "emphasises": {name: variant.emphasises for name, variant in described.variants.items()},
+            "measured": answers.measured(summary),
+            "primary": primary,
+            "compared": {
+                "pairs": _pairs(effects),
+                "metrics": answers.distinct(effects["metric"]),
+                "contrasts": answers.distinct(effects["contrast"]),
+            },
+            "highest": answers.highest(answers.narrowed(summary, primary)),
+            "findings": findings.counted(self._results.findings(family)),
+            "provenance": self._results.provenance(family, FILES),
+        }
+
+    def curve(
+        self,
+        family: str,
+        variant: str,
+        language: str,
+        stimuli: str = "probes",
+        position: str = "mean",
+        metric: str = "excess",
+    ) -> dict:
+        """How alike one language and English are inside one variant, state by state.
+
+        State 0 is the embedding, state l the output of block l, before the final norm. Per state: value and
+        its 95 % interval, ci_low to ci_high, over n meanings; null with null_low to null_high, what permuted
+        pairs give and the central 95 % of it; p_value (one-sided), q_value (Benjamini-Hochberg), and p_max,
+        against the largest over all states; blocked_by, the id of the auditor's finding that forbids to claim
+        this level, or null. peak: the state of the maximum with its interval; null for a metric without.
+        Excess is the cosine of translations less that of unrelated sentences, -2 to 2; 0: nothing is shared.
+        Example: curve(family="nano-aya", variant="fire", language="hi", stimuli="parallel").
+
+        Args:
+            family: a family that has results, see overview.
+            variant: a variant that was measured, such as "base" or "fire".
+            language: the other language: hi, bn, sw, am, fr, es, ar, yo or ta.
+            stimuli: the sentences: "probes" (20 concepts), "flores" or "parallel", where measured.
+            position: where they are read: "mean" (primary), "content", "last" or "focus" (probes only).
+            metric: "excess" (primary), "cosine", or another of those that overview lists.
+        """
+        self._check(family)
+        asked = dict(zip(NAMED, (variant, language, stimuli, position, metric), strict=True))
+        try:
+            levels = answers.narrowed(self._results.claims(family, SUMMARY), asked)
+        except ProbeError as error:
+            if reason := self._results.refused(family).get("/".join(asked.values())):
+                raise ProbeError(f"{error}; refused: {reason}") from error
+            raise
+        peaks = self._results.claims(family, PEAKS)
+        peak = peaks.loc[(peaks[NAMED] == pd.Series(asked)).all(axis=1)]
+        by = [*levels["blocked_by"], *peak["blocked_by"]]
+        return {
+            "asked": {"family": family, **asked},
+            **answers.bounded("states", answers.records(levels.sort_values("state"), asked)),
+            "peak": next(iter(answers.records(peak, asked)), None),
+            **self._sources(family, (SUMMARY, PEAKS, AUDIT), by),
+        }
+
+    def compare(
+        self,
+        family: str,
+        variant_a: str,
+        variant_b: str,
+        language: str,
+        stimuli: str = "probes",
+        position: str = "mean",
+        metric: str = "excess",
+        contrast: Literal["simple", "did"] = "simple",
+    ) -> dict:
+        """How much more variant_a shares between one language and English than variant_b, state by state.
+
+        Per state: diff, variant_a minus variant_b paired by meaning, in units of the metric, and its 95 %
+        interval, ci_low to ci_high, over n meanings; its null is 0; p_value (sign flips, two-sided), q_value
+        (Benjamini-Hochberg), and p_max, against the largest over all states; blocked_by, the id of the
+        auditor's finding that forbids to claim this effect, or null. placebo is true where variant_a does not
+        emphasise the language: what it gains there too is not regional. For "did", reference says what the
+        difference was taken against; each has its rows, "control:..., placebo languages" is the strictest.
+        Example: compare(family="nano-aya", variant_a="fire", variant_b="base", language="hi").
+
+        Args:
+            family: a family that has results, see overview.
+            variant_a: the variant looked at; pairs were measured in one direction, which overview lists.
+            variant_b: the variant subtracted from it, such as "base" or the control.
+            language: the other language: hi, bn, sw, am, fr, es, ar, yo or ta.
+            stimuli: the sentences: "probes" (20 concepts), "flores" or "parallel", where measured.
+            position: where they are read: "mean" (primary), "content", "last" or "focus" (probes only).
+            metric: "excess" (cosine less that of unrelated sentences, primary) or "cosine".
+            contrast: "simple" for the difference, "did" for a difference in differences.
+        """
+        self._check(family)
+        effects = self._results.claims(family, EFFECTS)
+        answers.chosen("pair", f"{variant_a} - {variant_b}", _pairs(effects))
+        asked = dict(zip(NAMED[1:], (language, stimuli, position, metric), strict=True))
+        asked = {"variant_a": variant_a, "variant_b": variant_b, **asked, "contrast": contrast}
+        rows = answers.narrowed(effects, asked).sort_values(["reference", "state"])
+        return {
+            "asked": {"family": family, **asked},
+            **answers.bounded("states", answers.records(rows, asked)),
+            **self._sources(family, (EFFECTS, AUDIT), rows["blocked_by"]),
+        }
+
+    def commitment(
+        self,
+        family: str,
+        threshold: float = THRESHOLD,
+        consecutive: int = CONSECUTIVE,
+        start: int = 0,
+        variant: str | None = None,
+        language: str | None = None,
+    ) -> dict:
+        """From which state on the probes' concepts commit to English, by a threshold of your choice.
+
+        A concept commits at the first state from which its raw cosine to English stays at or above threshold
+        for that many consecutive states; null is never, and counts in each n and median. Per variant and
+        language: committed of n, fraction and its Wilson 95 % interval, ci_low to ci_high; censored_median,
+        the state by which half have committed, median_ci_low to median_ci_high over concepts; null_state, at
+        which the mean of mismatched pairs commits by the same rule: where it does, commitment says little;
+        blocked, how many commitments the auditor forbids to claim. There is no p and no q. With a language,
+        concepts has each concept by variant: state, held (the highest threshold it meets), blocked_by.
+        Example: commitment(family="nano-aya", threshold=0.5, consecutive=2, language="hi").
+
+        Args:
+            family: a family that has results, see overview.
+            threshold: the cosine that counts, -1 to 1.
+            consecutive: for how many states it must hold, from 1.
+            start: the first state that counts, from 0; 1 leaves the embedding out.
+            variant: one variant; leave out for all.
+            language: one language, such as "hi"; leave out for all, and no list of concepts.
+        """
+        self._check(family)
+        curves, cosine = self._results.curves(family), self._cosine_of_curves(family)
+        rule = _rule(threshold, consecutive, start, curves.n_states)
+        variants = answers.chosen("variant", variant, list(curves.values))
+        languages = answers.chosen("language", language, list(curves.values[variants[0]]))
+        cells = answers.commitments(curves, variants, languages, *rule)
+        by = answers.blocked_commitments(cells, cosine, self._results.findings(family))
+        cells = cells.assign(blocked_by=by)
+        asked = {"family": family, "variant": variant, "language": language}
+        answer = {
+            "asked": asked | dict(zip(("threshold", "consecutive", "start"), rule, strict=True)),
+            "position": curves.position,
+            **answers.bounded("languages", answers.committed_by_language(cells, cosine, rule)),
+        }
+        if language is not None:
+            names = self._results.table(family, MATRIX)[["concept_id", "concept"]].drop_duplicates()
+            listed = cells.assign(state=cells["state"].replace(np.inf, np.nan).astype("Int64"))
+            listed = answers.records(listed.merge(names, how="left"), ["language"])
+            concepts = answers.bounded("concepts", listed)
+            answer |= {"concepts": concepts["concepts"], "concepts_left_out": concepts["left_out"]}
+        return answer | self._sources(family, (CURVES, SUMMARY, MATRIX, AUDIT), by)
+
+    def audit(self, family: str, finding: str | None = None) -> dict:
+        """What can fake alignment in these results, as the auditor found it, the most severe first.
+
+        Per finding: id, severity (high, medium, low), the languages and variants it is about (none: not about
+        single ones), the evidence in a sentence, and what must not be claimed. With an id: that finding with
+        the numbers of its evidence, and in blocks the rows it takes away, as values of their columns.
+        Example: audit(family="nano-aya", finding="constant_final_token").
+
+        Args:
+            family: a family that has results, see overview.
+            finding: id of one finding to have in full; leave out for all of them in short.
+        """
+        self._check(family)
+        found = sorted(self._results.findings(family), key=lambda one: SEVERITIES.index(one.severity))
+        listed = answers.chosen("finding", finding, [one.id for one in found])
+        shape = answers.in_short if finding is None else Finding.model_dump
+        return {
+            "asked": {"family": family, "finding": finding},
+            "counted": findings.counted(found),
+            **answers.bounded("findings", [shape(one) for one in found if one.id in listed]),
+            "provenance": self._results.provenance(family, [AUDIT]),
+        }
+
+    def route(self, text: str) -> dict:
+        """Which variant of Tiny Aya a text should go to, its language, and what is unusual about it.
+
+        variant; language (ISO 639-1); category (code_switching, transliteration, formal_register,
+        low_resource_variant or unicode_edge; null for plain text); reasons in words, which also say where the
+        choice of the variant comes from; confidence, 0 to 1; spans, parts of the text (start and end in
+        characters, what). No model is run and the text is not kept.
+        Example: route(text="mujhe kal se bukhar hai").
+
+        Args:
+            text: up to 100,000 characters of any kind.
+        """
+        from probe.routing import route
+
+        if len(text) > MAX_TEXT:
+            raise ProbeError(f"the text has {len(text)} characters, only up to {MAX_TEXT} are read")
+        decision = dataclasses.asdict(route(text))
+        decision["text"] = decision["text"][:PREVIEW]
+        spans = answers.bounded("spans", decision.pop("spans"))
+        provenance = [{"function": "probe.routing.route"}]
+        return {"characters": len(text), **decision, **spans, "provenance": provenance}
+
+    def _check(self, family: str) -> None:
+        answers.chosen("family with results", family, self._results.families())
+
+    def _cosine_of_curves(self, family: str) -> pd.DataFrame:
+        """The rows of the summary that are about what alignment_curves.json holds."""
+        curves, summary = self._results.curves(family), self._results.table(family, SUMMARY)
+        rows = answers.narrowed(
+            summary, {"stimuli": "probes", "position": curves.position, "metric": "cosine"}
+        )
+        counts = rows.groupby(["variant", "language"]).size()
+        pairs = [(variant, language) for variant, of in curves.values.items() for language in of]
+        if any(counts.get(pair) != curves.n_states for pair in pairs):
+            command = f"uv run concept_alignment.py --family {family}"
+            raise ProbeError(f"{CURVES} and {SUMMARY} do not fit together; run: {command}")
+        return rows
+
+    def _sources(self, family: str, names: Sequence[str], blocked_by: Iterable[str | None]) -> dict[str, Any]:
+        """The findings that block something in the answer, in short, and where its numbers come from."""
+        ids = set(blocked_by)
+        found = [answers.in_short(one) for one in self._results.findings(family) if one.id in ids]
+        return {"findings": found, "provenance": self._results.provenance(family, names)}
+
+
+def _pairs(effects: pd.DataFrame) -> list[str]:
+    return answers.distinct(effects["variant_a"] + " - " + effects["variant_b"])
+
+
+def _rule(threshold: float, consecutive: int, start: int, n_states: int) -> tuple[float, int, int]:
+    """JSON has no integers of its own: 3.0 is one too."""
+    consecutive, start = int(consecutive), int(start)
+    if not -1 <= threshold <= 1:
+        raise ProbeError(f"threshold {threshold} is no cosine, only -1 to 1")
+    if not 1 <= consecutive <= n_states:
+        raise ProbeError(f"consecutive {consecutive} is out of range, only 1 to {n_states}")
+    if not 0 <= start < n_states:
+        raise ProbeError(f"start {start} is no state, only 0 to {n_states - 1}")
+    return threshold, consecutive, start
+
+
+def _as_json(tool: Callable[..., dict]) -> Callable[..., str]:
+    """The same tool with its answer as JSON text, since Gradio would send the repr of a dict."""
+
+    @functools.wraps(tool)
+    def answer(*args, **kwargs) -> str:
+        return json.dumps(tool(*args, **kwargs), ensure_ascii=False, allow_nan=False)
+
+    answer.__signature__ = inspect.signature(tool).replace(return_annotation=str)  # type: ignore[attr-defined]
+    return answer
+
+
+def register(root: Path = REPOSITORY) -> None:
+    """Add the tools to the gr.Blocks that is being built, as its only public endpoints. Call it last in the
+    context: events defined before are made private, which the page does not notice. root: holds results/."""
+    from gradio import events
+    from gradio.context import get_blocks_context
+
+    page = get_blocks_context()
+    if page is None:
+        raise RuntimeError("register() belongs inside `with gr.Blocks()`")
+    for event in page.fns.values():
+        event.api_visibility = "private"
+    tools = Tools(root)
+    for name in NAMES:
+        # Not queued: it takes less than a second, and so the message of an error reaches the agent.
+        events.api(_as_json(getattr(tools, name)), api_name=name, queue=False)
