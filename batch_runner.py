@@ -24,7 +24,7 @@ from probe.errors import ProbeError
 from probe.extraction import Plan, ids_of
 from probe.paths import REPOSITORY
 from probe.stimuli import Manifest, load_manifest
-from probe.store import SHARD_SIZE, Activations, ActivationStore, conflict
+from probe.store import SHARD_SIZE, Activations, ActivationStore, Index
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +71,9 @@ def parser() -> argparse.ArgumentParser:
 class Run:
     """What one command is about: a family, the variants chosen, their stimuli in shards, where they lie."""
 
-    def __init__(self, args: argparse.Namespace):
+    def __init__(self, args: argparse.Namespace, on_modal: bool = False):
         self.args = args
+        self.command = ON_MODAL if on_modal else "uv run batch_runner.py --local"
         self.paths, self.family, self.variants = stage.context(args)
         manifest = self.paths.source(self.family.manifest)
         self.manifest: Manifest = load_manifest(manifest, self.family.name)
@@ -81,11 +82,12 @@ class Run:
         self.given = {"manifest_sha256": results.sha256(manifest), "shard_size": args.shard_size}
 
     def store(self, variant: str) -> ActivationStore:
-        command = "uv run batch_runner.py --local" if self.args.local else ON_MODAL
-        return ActivationStore(
-            self.paths.activations(self.family.name, variant),
-            f"{command} --family {self.family.name} --variants {variant}",
-        )
+        folder = self.paths.activations(self.family.name, variant)
+        command = f"{self.command} --family {self.family.name} --variants {variant}"
+        return ActivationStore(folder, command)
+
+    def stores(self) -> dict[str, ActivationStore]:
+        return {variant: self.store(variant) for variant in self.variants}
 
     def few(self) -> list:
         return (self.manifest.probes or self.manifest.parallel or self.manifest.flores)[:12]
@@ -154,7 +156,9 @@ def extract_on_modal(run: Run) -> None:
             collect(calls, modal_config.smoke_test, run, {})
             return
         with ExitStack() as held:
-            stores = {v: held.enter_context(run.store(v).locked()) for v in run.variants}
+            stores = run.stores()
+            for store in stores.values():
+                held.enter_context(store.locked())
             calls = [call for variant, store in stores.items() for call in open_calls(run, variant, store)]
             collect(calls, modal_config.extract, run, stores)
     except AuthError as error:
@@ -184,8 +188,13 @@ def open_calls(run: Run, variant: str, store: ActivationStore) -> list[tuple]:
         with suppress(ProbeError):  # of an earlier run with another model or manifest: made again
             fetch(run, variant, store, name, known)
             del todo[name]
-    recorded = store.index.identity if store.recover() else None
-    asked = {"dtype": args.dtype, "token_budget": args.token_budget, "given": run.given, "recorded": recorded}
+    recorded = store.index if store.recover() else Index(identity={})
+    asked = {
+        "dtype": args.dtype,
+        "token_budget": args.token_budget or recorded.environment.get("token_budget"),
+        "given": run.given,
+        "recorded": recorded.identity,
+    }
     shares = [list(todo)[i :: args.shards] for i in range(min(args.shards, len(todo)))]
     sent = {name: [extraction.to_plain(stimulus) for stimulus in some] for name, some in todo.items()}
     return [(run.family.model_dump(), variant, {n: sent[n] for n in share}, asked) for share in shares]
@@ -221,30 +230,8 @@ def collect(calls: list[tuple], function: Any, run: Run, stores: dict[str, Activ
         )
 
 
-# What is there
-
-
-def status(run: Run) -> str:
-    """A table of shards and stimuli, with a line below it for each variant that cannot be gone on with."""
-    rows: list[tuple[str, ...]] = [("variant", "shards", "complete", "damaged", "missing", "stimuli")]
-    notes = []
-    for variant in run.variants:
-        store = run.store(variant)
-        there = store.recover()
-        todo = extraction.incomplete(store, run.plan) if there else run.plan
-        damaged = [name for name in todo if store.path(name).exists()]
-        n_all, n_open = (sum(map(len, plan.values())) for plan in (run.plan, todo))
-        counts = (len(run.plan), len(run.plan) - len(todo), len(damaged), len(todo) - len(damaged))
-        rows.append((variant, *map(str, counts), f"{n_all - n_open} of {n_all}"))
-        if there and (differing := conflict(store.index.identity, store.index.identity | run.given)):
-            notes.append(f"{variant}: extracted with another {differing}; --fresh starts afresh")
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join(line.rstrip() for line in [*lines, *notes])
-
-
 def push_to_hub(run: Run) -> str:
-    stores = {variant: run.store(variant) for variant in run.variants}
+    stores = run.stores()
     for store in stores.values():
         store.require_identity(store.index.identity | run.given)
         store.require([stimulus.stimulus_id for stimulus in run.manifest])
@@ -255,9 +242,9 @@ def push_to_hub(run: Run) -> str:
 
 
 def work(args: argparse.Namespace, on_modal: bool = False) -> None:
-    run = Run(args)
+    run = Run(args, on_modal)
     if args.status:
-        print(status(run))
+        print(extraction.status(run.stores(), run.plan, run.given))
         return
     if on_modal or args.local:
         (extract_on_modal if on_modal else extract_here)(run)

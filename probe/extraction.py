@@ -13,7 +13,7 @@ from probe import results
 from probe.errors import ProbeError
 from probe.reading import TOKEN_BUDGET, extract, tuned_budget
 from probe.stimuli import KINDS, Manifest, ProbeSentence, Stimulus
-from probe.store import SHARD_SIZE, Activations, ActivationStore
+from probe.store import SHARD_SIZE, Activations, ActivationStore, conflict
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +41,11 @@ def incomplete(store: ActivationStore, plan: Plan) -> Plan:
 
 def environment(device: str, config: Any) -> dict[str, Any]:
     """Where shards are made: recorded with them, and free to differ between runs."""
+    import torch
+
     return {
         "device": device,
+        "device_name": torch.cuda.get_device_name() if device.startswith("cuda") else None,
         "layer_types": getattr(config, "layer_types", None),
         "versions": results.versions() | {"safetensors": version("safetensors")},
     }
@@ -106,6 +109,27 @@ def smoke_test(model: Any, tokenizer: Any, stimuli: Sequence[Stimulus], label: s
         worst = max(worst, float(error.max()))
     _, n_states, d_model = together.resid["mean"].shape
     return f"{len(stimuli)} texts, {n_states} states of {d_model}; batched against single: {worst:.1e}"
+
+
+def status(stores: Mapping[str, ActivationStore], plan: Plan, given: Mapping[str, Any]) -> str:
+    """A table of each variant's shards and stimuli, and a line for each that cannot be gone on with.
+
+    given: the part of the identity that is known without opening a model.
+    """
+    rows: list[tuple[str, ...]] = [("variant", "shards", "complete", "damaged", "missing", "stimuli")]
+    notes = []
+    for variant, store in stores.items():
+        there = store.recover()
+        todo = incomplete(store, plan) if there else plan
+        damaged = [name for name in todo if store.path(name).exists()]
+        n_all, n_open = (sum(map(len, shards.values())) for shards in (plan, todo))
+        counts = (len(plan), len(plan) - len(todo), len(damaged), len(todo) - len(damaged))
+        rows.append((variant, *map(str, counts), f"{n_all - n_open} of {n_all}"))
+        if there and (differing := conflict(store.index.identity, store.index.identity | given)):
+            notes.append(f"{variant}: extracted with another {differing}; --fresh starts afresh")
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join(line.rstrip() for line in [*lines, *notes])
 
 
 def to_plain(stimulus: Stimulus) -> dict[str, Any]:

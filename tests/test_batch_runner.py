@@ -14,6 +14,7 @@ import pytest
 import batch_runner
 import model_loader
 from probe import extraction
+from probe.families import load_family
 from probe.paths import Paths
 from probe.stimuli import load_manifest
 from probe.store import ActivationStore
@@ -480,3 +481,27 @@ def test_shards_do_not_mix_kinds(tiny_root):
 def test_float16_on_a_cpu_is_refused(tiny_root, capsys):
     assert run(tiny_root, "--dtype", "float16", "--device", "cpu") == 1
     assert "float16 on a CPU" in _one_error_line(capsys)
+
+
+def test_a_hub_models_revision_is_resolved_to_its_commit(tiny_root, tmp_path, monkeypatch):
+    """A cache as the hub's client lays it out, in which the branch main points at one commit."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    cached = tmp_path / "hub" / "models--someone--a-model"
+    shutil.copytree(tiny_root / "models" / "base", cached / "snapshots" / commit)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    families = tiny_root / "data" / "families.toml"
+    families.write_text(families.read_text() + '[tiny.variants.hub]\nhf = "someone/a-model"\n')
+    assert run(tiny_root, variants="hub") == 0
+    identity = ActivationStore(folder(tiny_root, "hub")).index.identity
+    assert (identity["model"], identity["revision"]) == ("someone/a-model", commit)
+
+
+def test_tiny_aya_and_its_controls_are_there():
+    family = load_family("tiny-aya", Paths())
+    hub_ids = {name: variant.hf for name, variant in family.variants.items()}
+    assert hub_ids == {n: f"CohereLabs/tiny-aya-{n}" for n in ("base", "global", "fire", "earth", "water")}
+    assert family.chosen(None) == ["base", "fire", "earth"]
+    assert family.variants["fire"].share["hi"] == 5.8
+    assert family.variants["earth"].emphasises == ["sw", "am", "yo"]
