@@ -65,8 +65,8 @@ def extract(family: dict, variant: str, shards: dict[str, list[dict]], asked: di
     """Write these shards of one variant to the volume, committing each; those there already are skipped.
 
     asked: dtype, token_budget; `given`, what the identity holds beside the model's; `recorded`, the identity
-    of what the asking machine has, empty for nothing. Returns {"variant", "shards", "summary"}, or {"error"} for what
-    no retry mends.
+    of what the asking machine has, empty for nothing. Returns {"variant", "shards", "summary"}, or {"error"}
+    for what no retry mends.
     """
     commit = (lambda: None) if modal.is_local() else activations.commit
     try:
