@@ -2,153 +2,300 @@
 
 Reads   the family's stimulus manifest (data/stimulus_manifest.json), the variants' checkpoints
 Writes  activations/{family}/{variant}/   (float16 shards and index.json; see activations/README.md)
-Run     uv run batch_runner.py --local --family nano-aya
-        uv run batch_runner.py --local --smoke-test
+Run     uv run batch_runner.py --local --family nano-aya      on this machine, one variant after the other
+        modal run batch_runner.py --gpu A10G                  on Modal, variants side by side
+        uv run batch_runner.py --status                       what is there; loads nothing
 
-Variants are loaded one after the other, each freed before the next. A run that was stopped goes on where
-it was: shards that are complete and intact are kept, anything else is extracted again.
+A run that was stopped goes on where it was: shards that are complete and intact are kept, anything else is
+extracted again. --smoke-test tries a few sentences first; --push-to-hub uploads what is complete.
 """
 
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
-from importlib.metadata import version
-
-import numpy as np
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
 
 import model_loader
-from probe import results, stage
+from probe import extraction, publish, results, stage
 from probe.errors import ProbeError
-from probe.families import Family
-from probe.paths import Paths
-from probe.stimuli import KINDS, Manifest, ProbeSentence, Stimulus, load_manifest
-from probe.store import SHARD_SIZE, Activations, ActivationStore
+from probe.extraction import Plan, ids_of
+from probe.paths import REPOSITORY
+from probe.stimuli import Manifest, load_manifest
+from probe.store import SHARD_SIZE, Activations, ActivationStore, Index
 
 log = logging.getLogger(__name__)
 
-Plan = dict[str, list[Stimulus]]
+ON_MODAL = "modal run batch_runner.py"
 
 
 def parser() -> argparse.ArgumentParser:
     parser = stage.parser(__doc__)
-    parser.add_argument("--local", action="store_true", help="extract on this machine (required)")
+    parser.add_argument("--local", action="store_true", help="extract on this machine")
+    parser.add_argument("--status", action="store_true", help="say what is complete, missing or damaged")
     parser.add_argument("--smoke-test", action="store_true", help="a few sentences, checked, nothing kept")
     parser.add_argument("--fresh", action="store_true", help="discard what was extracted before")
-    parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
+    parser.add_argument("--device", help="cuda, mps, cpu or auto (default: the best there is)")
     parser.add_argument(
         "--dtype", choices=model_loader.DTYPES, help="default: float32 on a CPU, else the model's"
     )
-    parser.add_argument("--shard-size", type=int, default=SHARD_SIZE, help="stimuli a shard (%(default)s)")
+    parser.add_argument(
+        "--token-budget",
+        type=stage.count,
+        metavar="N",
+        help="padded tokens a batch (default: tuned once, then recorded and kept to)",
+    )
+    parser.add_argument(
+        "--shard-size",
+        type=stage.count,
+        default=SHARD_SIZE,
+        metavar="N",
+        help="stimuli a shard (%(default)s)",
+    )
+    parser.add_argument("--gpu", default="A10G", help="on Modal: the type of GPU (%(default)s)")
+    parser.add_argument(
+        "--shards",
+        type=stage.count,
+        default=1,
+        metavar="N",
+        help="on Modal: containers a variant, which share its shards (%(default)s)",
+    )
+    parser.add_argument(
+        "--push-to-hub", metavar="ORG/NAME", help="upload complete variants to a dataset, private if new"
+    )
     return parser
 
 
-def plan_shards(manifest: Manifest, shard_size: int = SHARD_SIZE) -> Plan:
-    """Shard name -> its stimuli, in the order of the manifest; kinds are not mixed, for only probes have
-    a focus word."""
-    pieces = [
-        stimuli[start : start + shard_size]
-        for kind in KINDS
-        for stimuli in [manifest.of_kind(kind)]
-        for start in range(0, len(stimuli), shard_size)
-    ]
-    return {f"shard-{number:05d}": piece for number, piece in enumerate(pieces)}
+class Run:
+    """What one command is about: a family, the variants chosen, their stimuli in shards, where they lie."""
+
+    def __init__(self, args: argparse.Namespace, on_modal: bool = False):
+        self.args = args
+        self.command = ON_MODAL if on_modal else "uv run batch_runner.py --local"
+        self.paths, self.family, self.variants = stage.context(args)
+        manifest = self.paths.source(self.family.manifest)
+        self.manifest: Manifest = load_manifest(manifest, self.family.name)
+        self.plan: Plan = extraction.plan_shards(self.manifest, args.shard_size)
+        # What the identity of its activations holds beside the model's
+        self.given = {"manifest_sha256": results.sha256(manifest), "shard_size": args.shard_size}
+
+    def store(self, variant: str) -> ActivationStore:
+        folder = self.paths.activations(self.family.name, variant)
+        command = f"{self.command} --family {self.family.name} --variants {variant}"
+        return ActivationStore(folder, command)
+
+    def stores(self) -> dict[str, ActivationStore]:
+        return {variant: self.store(variant) for variant in self.variants}
+
+    def few(self) -> list:
+        return (self.manifest.probes or self.manifest.parallel or self.manifest.flores)[:12]
 
 
-def extract_shard(
-    model, tokenizer, stimuli: Sequence[Stimulus], progress=lambda texts, tokens: None
-) -> Activations:
-    focus = [s.focus for s in stimuli if isinstance(s, ProbeSentence)]
-    return model_loader.extract(model, tokenizer, [s.text for s in stimuli], focus or None, progress=progress)
+# On this machine
 
 
-def run_variant(args: argparse.Namespace, paths: Paths, family: Family, variant: str, plan: Plan) -> str:
+def extract_variant(run: Run, variant: str) -> str:
     """Extract what is not complete yet. Returns one line on what was done."""
-    from tqdm import tqdm
+    args, store = run.args, run.store(variant)
+    checkpoint = model_loader.open_checkpoint(run.family, variant, args.dtype, args.device, run.paths)
 
-    command = f"uv run batch_runner.py --local --family {family.name} --variants {variant}"
-    store = ActivationStore(paths.activations(family.name, variant), command)
-    checkpoint = model_loader.open_checkpoint(family, variant, args.dtype, args.device, paths)
-    identity = checkpoint.identity() | {
-        "manifest_sha256": results.sha256(paths.source(family.manifest)),
-        "shard_size": args.shard_size,
-    }
-    environment = {
-        "device": checkpoint.device,
-        "layer_types": getattr(checkpoint.config, "layer_types", None),
-        "versions": results.versions() | {"safetensors": version("safetensors")},
-    }
+    def write(name: str, ids: list[str], activations: Activations, token_budget: int) -> None:
+        store.index.environment["token_budget"] = token_budget
+        store.write_shard(name, ids, activations)
+
+    with store.locked():
+        if args.fresh:
+            store.discard()
+        environment = extraction.environment(checkpoint.device, checkpoint.config)
+        store.begin(checkpoint.identity() | run.given, environment)
+        todo = extraction.incomplete(store, run.plan)
+        if not todo:
+            return f"{variant}: all {len(run.plan)} shards complete, nothing to do"
+        budget = args.token_budget or store.index.environment.get("token_budget")
+        with loaded(run, variant) as (model, tokenizer):
+            summary = extraction.extract_shards(model, tokenizer, todo, budget, write, variant)
+    return f"{variant}: {summary}, {len(todo)} of {len(run.plan)} shards"
+
+
+def loaded(run: Run, variant: str):
+    return model_loader.loaded(run.family, variant, run.args.dtype, run.args.device, run.paths)
+
+
+def smoke_test(run: Run, variant: str) -> str:
+    with loaded(run, variant) as (model, tokenizer):
+        found = extraction.smoke_test(model, tokenizer, run.few(), f"{run.family.name}/{variant}")
+    return f"{variant}: {found}"
+
+
+def extract_here(run: Run) -> None:
+    for variant in run.variants:
+        log.info("%s", (smoke_test if run.args.smoke_test else extract_variant)(run, variant))
+
+
+# On Modal
+
+
+def extract_on_modal(run: Run) -> None:
+    """Variants side by side, each by --shards containers; then what they made is fetched and checked."""
+    from modal.exception import AuthError, Error
+
+    import modal_config
+
+    for variant in run.variants:
+        path = run.family.variants[variant].path
+        if path and not (REPOSITORY / path / "config.json").exists():
+            raise ProbeError(
+                f"{run.family.name}/{variant}: Modal sees no model in {path}; it must lie in {REPOSITORY}"
+            )
+    try:
+        if run.args.smoke_test:
+            family, few = run.family.model_dump(), [extraction.to_plain(s) for s in run.few()]
+            calls = [(family, variant, few, run.args.dtype) for variant in run.variants]
+            collect(calls, modal_config.smoke_test, run, {})
+            return
+        with ExitStack() as held:
+            stores = run.stores()
+            for store in stores.values():
+                held.enter_context(store.locked())
+            calls = [call for variant, store in stores.items() for call in open_calls(run, variant, store)]
+            collect(calls, modal_config.extract, run, stores)
+    except AuthError as error:
+        raise ProbeError(f"Modal does not know you ({error}); run: modal setup") from error
+    except Error as error:
+        raise ProbeError(
+            f"Modal: {type(error).__name__}: {error}; what finished is kept, the same command goes on"
+        ) from error
+
+
+def open_calls(run: Run, variant: str, store: ActivationStore) -> list[tuple]:
+    """The remote calls for what is complete neither here nor, after fetching it, on the volume."""
+    import modal_config
+
+    args, known = run.args, run.given | {"model": run.family.variants[variant].source}
+    folder = modal_config.volume_folder(run.family.name, variant)
+    if args.dtype:
+        known["dtype"] = args.dtype
     if args.fresh:
         store.discard()
-    with store.writing(identity, environment):
-        open_shards = {
-            name: stimuli
-            for name, stimuli in plan.items()
-            if not store.complete(name, [s.stimulus_id for s in stimuli])
-        }
-        n_open = sum(map(len, open_shards.values()))
-        if not open_shards:
-            return f"{variant}: all {len(plan)} shards complete, nothing to do"
-        with (
-            model_loader.loaded(family, variant, args.dtype, args.device, paths) as (model, tokenizer),
-            tqdm(total=n_open, desc=variant, unit="stimulus", disable=not sys.stderr.isatty()) as bar,
-        ):
-            for name, stimuli in open_shards.items():
-                activations = extract_shard(
-                    model, tokenizer, stimuli, lambda texts, tokens: bar.update(texts)
-                )
-                store.write_shard(name, [s.stimulus_id for s in stimuli], activations)
-                log.debug("%s: %s written", variant, name)
-    return f"{variant}: {n_open} stimuli extracted in {len(open_shards)} of {len(plan)} shards"
+        modal_config.discard(folder)
+    todo = dict(run.plan)
+    if store.recover():
+        store.begin(store.index.identity | known, {})
+        todo = extraction.incomplete(store, run.plan)
+    for name in sorted(todo.keys() & set(modal_config.on_volume(folder) if todo else ())):
+        with suppress(ProbeError):  # of an earlier run with another model or manifest: made again
+            fetch(run, variant, store, name, known)
+            del todo[name]
+    recorded = store.index if store.recover() else Index(identity={})
+    asked = {
+        "dtype": args.dtype,
+        "token_budget": args.token_budget or recorded.environment.get("token_budget"),
+        "given": run.given,
+        "recorded": recorded.identity,
+    }
+    shares = [list(todo)[i :: args.shards] for i in range(min(args.shards, len(todo)))]
+    sent = {name: [extraction.to_plain(stimulus) for stimulus in some] for name, some in todo.items()}
+    return [(run.family.model_dump(), variant, {n: sent[n] for n in share}, asked) for share in shares]
 
 
-def smoke_test(
-    args: argparse.Namespace, paths: Paths, family: Family, variant: str, manifest: Manifest
-) -> str:
-    """Extract a few sentences and hold them against one-by-one extraction; keeps nothing."""
-    few = (manifest.probes or manifest.parallel or manifest.flores)[:12]
-    with model_loader.loaded(family, variant, args.dtype, args.device, paths) as (model, tokenizer):
-        together = extract_shard(model, tokenizer, few)
-        alone = [extract_shard(model, tokenizer, [stimulus]) for stimulus in few]
-    worst = 0.0
-    for position, resid in together.resid.items():
-        if not np.isfinite(resid).all():
-            raise ProbeError(
-                f"{family.name}/{variant}: values at '{position}' are not finite; try another --dtype"
-            )
-        reference = np.concatenate([one.resid[position] for one in alone])
-        error = np.linalg.norm(resid - reference, axis=-1) / np.linalg.norm(reference, axis=-1)
-        worst = max(worst, float(error.max()))
-    _, n_states, d_model = together.resid["mean"].shape
-    return f"{variant}: {len(few)} texts, {n_states} states of {d_model}; batched against single: {worst:.1e}"
+def fetch(run: Run, variant: str, store: ActivationStore, name: str, known: dict[str, Any]) -> None:
+    import modal_config
+
+    arrived = store.folder / f"{name}.partial"
+    modal_config.download(modal_config.volume_folder(run.family.name, variant), name, arrived)
+    store.adopt(name, ids_of(run.plan[name]), arrived, known)
 
 
-def work(args: argparse.Namespace) -> None:
-    if args.shard_size < 1:
-        raise ProbeError("--shard-size must be at least 1")
-    paths, family, variants = stage.context(args)
-    manifest = load_manifest(paths.source(family.manifest), family.name)
-    plan = plan_shards(manifest, args.shard_size)
-    for variant in variants:
+def collect(calls: list[tuple], function: Any, run: Run, stores: dict[str, ActivationStore]) -> None:
+    """Make the calls side by side, and fetch what each made as it ends. Raises ProbeError if any failed."""
+    errors = []
+    remote = function.with_options(gpu=run.args.gpu)
+    for ended in remote.starmap(calls, order_outputs=False, return_exceptions=True) if calls else ():
+        try:
+            if isinstance(ended, Exception):
+                raise ProbeError(f"{type(ended).__name__}: {ended}")
+            if "error" in ended:
+                raise ProbeError(ended["error"])
+            for name in ended.get("shards", ()):
+                fetch(run, ended["variant"], stores[ended["variant"]], name, run.given)
+            log.info("%s", ended["summary"])
+        except ProbeError as error:  # the other calls go on
+            errors.append(str(error))
+    if errors:
+        raise ProbeError(
+            f"{len(errors)} of {len(calls)} calls failed, the first with: {errors[0]}; "
+            "what finished is kept, the same command goes on"
+        )
+
+
+def push_to_hub(run: Run) -> str:
+    stores = run.stores()
+    for store in stores.values():
+        store.require_identity(store.index.identity | run.given)
+        store.require([stimulus.stimulus_id for stimulus in run.manifest])
+    return publish.push(run.args.push_to_hub, run.family, stores)
+
+
+# The command, both ways
+
+
+def work(args: argparse.Namespace, on_modal: bool = False) -> None:
+    run = Run(args, on_modal)
+    if args.status:
+        print(extraction.status(run.stores(), run.plan, run.given))
+        return
+    if on_modal or args.local:
+        (extract_on_modal if on_modal else extract_here)(run)
         if args.smoke_test:
-            done = smoke_test(args, paths, family, variant, manifest)
-        else:
-            done = run_variant(args, paths, family, variant, plan)
-        log.info("%s", done)
-    if not args.smoke_test:
-        n_stimuli = sum(map(len, plan.values()))
-        print(f"{paths.activations(family.name, '')}: {n_stimuli} stimuli in each of {', '.join(variants)}")
+            return
+        n_stimuli = sum(map(len, run.plan.values()))
+        where = run.paths.activations(run.family.name, "")
+        print(f"{where}: {n_stimuli} stimuli in each of {', '.join(run.variants)}")
+    if args.push_to_hub:
+        print(push_to_hub(run))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parser()
-    if "--local" not in (argv if argv is not None else sys.argv[1:]) and not _asks_for_help(argv):
-        options.error("--local is needed: extraction runs on this machine")
+    args = options.parse_args(argv)
+    if not (args.local or args.status or args.push_to_hub):
+        options.error(f"say where to extract: uv run batch_runner.py --local, or {ON_MODAL}")
     return stage.run(options, work, argv)
 
 
-def _asks_for_help(argv: Sequence[str] | None) -> bool:
-    return bool({"-h", "--help"} & set(argv if argv is not None else sys.argv[1:]))
+def flags_of_modal_run(argv: Sequence[str]) -> list[str] | None:
+    """What follows this file in `modal run [...] batch_runner.py [...]`; None in any other program."""
+    if Path(argv[0]).stem not in ("modal", "__main__") or "run" not in argv[1:]:
+        return None
+    files = [i for i, word in enumerate(argv) if Path(word.split("::")[0]).stem == Path(__file__).stem]
+    return list(argv[files[0] + 1 :]) if files else None
+
+
+def before_modal(flags: Iterable[str]) -> None:
+    """End here what needs no Modal, or cannot have it: --help, wrong usage, --status, no token."""
+    from modal.config import config
+
+    options = parser()
+    options.prog = ON_MODAL
+    args = options.parse_args(list(flags))
+    if args.local or args.device:
+        options.error("--local and --device are for: uv run batch_runner.py --local")
+    if args.status:
+        sys.exit(stage.run(options, work, list(flags)))
+    if not config.get("token_id"):
+        sys.exit("error: Modal has no token on this machine; run: modal setup")
+
+
+if (_flags := flags_of_modal_run(sys.argv)) is not None:  # imported by `modal run`, which looks for an app
+    before_modal(_flags)
+    from modal_config import app
+
+    @app.local_entrypoint()
+    def on_modal(*flags: str) -> None:
+        if ended := stage.run(parser(), lambda args: work(args, on_modal=True), flags):
+            sys.exit(ended)
 
 
 if __name__ == "__main__":

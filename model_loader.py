@@ -59,7 +59,7 @@ class Checkpoint:
     label: str  # family/variant, for messages
     source: str  # hub id or folder
     name: str  # what provenance calls it
-    hub_revision: str | None
+    hub_revision: str | None  # the commit, of a model on the hub
     config: Any
     tokenizer: Any
     dtype: str
@@ -68,8 +68,8 @@ class Checkpoint:
     @property
     def revision(self) -> str:
         """The commit on the hub, or the sha256 of the local weights."""
-        if not Path(self.source).is_dir():
-            return getattr(self.config, "_commit_hash", None) or self.hub_revision or "unknown"
+        if self.hub_revision:
+            return self.hub_revision
         weights = sorted(Path(self.source).glob("*.safetensors"))
         return results.digest("".join(results.sha256(path) for path in weights).encode())
 
@@ -104,8 +104,9 @@ def open_checkpoint(
     if chosen.path and not (Path(source) / "config.json").exists():
         raise ProbeError(f"{label}: no model in {source}")
     try:
-        config = AutoConfig.from_pretrained(source, revision=chosen.revision)
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=chosen.revision)
+        revision = _commit(chosen.hf, chosen.revision) if chosen.hf else None
+        config = AutoConfig.from_pretrained(source, revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
     except (OSError, ValueError) as error:
         raise _explained(label, chosen.hf, error) from error
     if not tokenizer.is_fast:
@@ -115,12 +116,20 @@ def open_checkpoint(
         label=label,
         source=source,
         name=chosen.hf or str(chosen.path),
-        hub_revision=chosen.revision,
+        hub_revision=revision,
         config=config,
         tokenizer=tokenizer,
         dtype=pick_dtype(dtype, device, config),
         device=device,
     )
+
+
+def _commit(hub_id: str, revision: str | None) -> str:
+    """The commit that a hub model's revision is at now, so that all of it is loaded from that one."""
+    from huggingface_hub import hf_hub_download
+
+    # The cache keeps it in snapshots/{commit}/; Transformers no longer tells the commit.
+    return Path(hf_hub_download(hub_id, "config.json", revision=revision)).parent.name
 
 
 def _explained(label: str, hub_id: str | None, error: Exception) -> ProbeError:

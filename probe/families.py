@@ -34,6 +34,11 @@ class Variant(BaseModel):
     emphasises: list[LanguageCode] = []
     share: dict[LanguageCode, float] = {}  # per cent of the fine-tuning mix, where published
 
+    @property
+    def source(self) -> str:
+        """What provenance calls the model: its hub id, or its folder as the table gives it."""
+        return self.hf or str(self.path)
+
     @model_validator(mode="after")
     def _one_source(self):
         if (self.hf is None) == (self.path is None):

@@ -37,6 +37,13 @@ def parser(docstring: str | None, default_family: str = DEFAULT_FAMILY) -> argpa
     return parser
 
 
+def count(text: str) -> int:
+    """An argparse type: a whole number of at least 1."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return int(text)
+
+
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 

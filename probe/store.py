@@ -7,10 +7,13 @@ A shard holds at most SHARD_SIZE stimuli of one kind, and for each of its read p
 
 The vector is ``resid * scale``; scale is its largest magnitude, so nothing overflows float16 and nothing
 but dust is lost below its smallest number. A shard counts only once the index records its sha256, and the
-index is written after the shard: a crash in between costs one shard's work and corrupts nothing.
+index is written after the shard, so a crash in between corrupts nothing. An index that is lost is made again
+from the shards, each of which vouches for itself (`probe.shard`).
 """
 
+import errno
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,10 +26,12 @@ import filelock
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from probe import results
 from probe.errors import MissingActivations, ProbeError
+from probe.shard import ShardHeader, seal, unseal
+
+log = logging.getLogger(__name__)
 
 SHARD_SIZE = 256
 POSITIONS = ("last", "content", "mean", "focus")
@@ -88,8 +93,14 @@ def from_half(half: np.ndarray, scale: np.ndarray) -> np.ndarray:
     return half.astype(np.float32) * scale[..., None]
 
 
-def shard_bytes(ids: Sequence[str], activations: Activations) -> bytes:
-    """Raises ProbeError, naming stimulus and state, where a value is not finite."""
+def conflict(found: dict[str, Any], asked: dict[str, Any]) -> str:
+    """What two identities disagree on, "dtype, revision"; empty where nothing."""
+    asked = json.loads(json.dumps(asked))  # as it would have been read back
+    return ", ".join(sorted(k for k in asked.keys() | found.keys() if asked.get(k) != found.get(k)))
+
+
+def shard_tensors(ids: Sequence[str], activations: Activations) -> dict[str, np.ndarray]:
+    """What a shard holds. Raises ProbeError, naming stimulus and state, where a value is not finite."""
     tensors = {}
     for position, resid in activations.resid.items():
         post_norm = activations.post_norm[position]
@@ -101,7 +112,23 @@ def shard_bytes(ids: Sequence[str], activations: Activations) -> bytes:
             raise ProbeError(f"{ids[row]}: {which} at '{position}' is not finite; try another --dtype")
         tensors[f"resid.{position}"], tensors[f"scale.{position}"] = to_half(resid)
         tensors[f"post_norm.{position}"], tensors[f"post_scale.{position}"] = to_half(post_norm)
-    return save(tensors)
+    return tensors
+
+
+def write_shard(
+    path: Path, ids: Sequence[str], activations: Activations, identity: dict, environment: dict
+) -> ShardHeader:
+    """Write one sealed shard, whole or not at all, and return its header."""
+    header = ShardHeader(
+        identity=identity,
+        environment=environment,
+        stimulus_ids=list(ids),
+        positions=list(activations.resid),
+        token_ids=activations.token_ids,
+        read_index=activations.read_index,
+    )
+    results.write_bytes(path, seal(header, shard_tensors(ids, activations)))
+    return header
 
 
 class ActivationStore:
@@ -110,6 +137,9 @@ class ActivationStore:
     def __init__(self, folder: Path, extract_command: str = "uv run batch_runner.py --local"):
         self.folder = folder
         self.extract_command = extract_command
+
+    def path(self, name: str) -> Path:
+        return self.folder / f"{name}.safetensors"
 
     @property
     def index_path(self) -> Path:
@@ -121,66 +151,129 @@ class ActivationStore:
         try:
             return Index.model_validate_json(self.index_path.read_bytes())
         except FileNotFoundError as error:
-            raise MissingActivations(
-                f"no activations in {self.folder}; run: {self.extract_command}"
-            ) from error
+            what = "index.json" if list(self.folder.glob("shard-*.safetensors")) else "activations"
+            raise MissingActivations(f"no {what} in {self.folder}; run: {self.extract_command}") from error
         except ValidationError as error:
             raise ProbeError(
-                f"{self.index_path} is damaged; start afresh with: {self.extract_command} --fresh"
+                f"{self.index_path} is damaged; to make it again from the shards: {self.extract_command}"
             ) from error
 
     # Writing
 
     @contextmanager
-    def writing(self, identity: dict, environment: dict) -> Iterator["ActivationStore"]:
-        """Hold the folder for one writer; open its index, or begin one.
-
-        Raises ProbeError where another run holds it, or where what lies there came of another model,
-        manifest or dtype.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(self.folder / ".lock")
+    def locked(self) -> Iterator["ActivationStore"]:
+        """Hold the folder for one writer. Raises ProbeError where another run does, or the disk is full."""
         try:
-            lock.acquire(timeout=0)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(self.folder / ".lock", timeout=0):
+                for left_over in self.folder.glob("*.partial"):
+                    left_over.unlink()
+                yield self
         except filelock.Timeout as error:
             raise ProbeError(
                 f"another run is extracting into {self.folder}; wait for it, or stop it"
             ) from error
-        try:
-            for left_over in self.folder.glob("*.partial"):
-                left_over.unlink()
-            self._begin(identity, environment)
-            yield self
-        finally:
-            lock.release()
-
-    def _begin(self, identity: dict, environment: dict) -> None:
-        if not self.index_path.exists():
-            self.index = Index(identity=identity, environment=environment)
-            return
-        identity = json.loads(json.dumps(identity))
-        found = self.index.identity
-        differing = [key for key in identity.keys() | found.keys() if identity.get(key) != found.get(key)]
-        if differing:
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
             raise ProbeError(
-                f"{self.folder} was extracted with another {', '.join(sorted(differing))}; "
+                f"{self.folder}: {error.strerror}; what is complete is kept, "
+                f"so make room and go on with: {self.extract_command}"
+            ) from error
+
+    @contextmanager
+    def writing(self, identity: dict, environment: dict) -> Iterator["ActivationStore"]:
+        """`locked`, and the index begun or gone on with."""
+        with self.locked():
+            self.begin(identity, environment)
+            yield self
+
+    def begin(self, identity: dict, environment: dict) -> None:
+        """Go on with what lies here, or begin an index.
+
+        identity: what all shards must share; environment: where they are made, which may change between runs.
+        Raises ProbeError where what lies here came of another model, manifest or dtype.
+        """
+        if not self.recover():
+            self.index = Index(identity=identity)
+        self.require_identity(identity)
+        if self.index.shards and self.index != self._recorded():
+            self._write_index()
+        self.index.environment |= environment
+
+    def require_identity(self, identity: dict) -> None:
+        if differing := conflict(self.index.identity, identity):
+            raise ProbeError(
+                f"{self.folder} was extracted with another {differing}; "
                 f"to discard it and start afresh: {self.extract_command} --fresh"
             )
 
+    def recover(self) -> bool:
+        """Open the index with every intact shard in it, also what it lost or what no run lived to record.
+
+        Returns False where there is neither index nor intact shard. Writes nothing.
+        """
+        recorded = self._recorded()
+        self._forget()
+        self.index = recorded or Index(identity={})
+        names = [path.stem for path in sorted(self.folder.glob("shard-*.safetensors"))]
+        strays = {n: header for n in names if not self.intact(n) and (header := unseal(self.path(n)))}
+        if recorded is None and strays:
+            first = next(iter(strays.values()))
+            self.index = Index(identity=first.identity, environment=first.environment)
+        for name, header in strays.items():
+            if header.identity == self.index.identity:
+                self._enter(name, header)
+                log.info("%s: %s is intact and recorded again", self.folder, name)
+        found = recorded is not None or bool(strays)
+        self._forget(index=not found)
+        return found
+
+    def _recorded(self) -> Index | None:
+        try:
+            return Index.model_validate_json(self.index_path.read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return None
+
     def write_shard(self, name: str, ids: Sequence[str], activations: Activations) -> None:
         """Shard first, then the index that records it; both atomic and on disk before the next step."""
-        content = shard_bytes(ids, activations)
-        path = results.write_bytes(self.folder / f"{name}.safetensors", content)
-        self.index.shards[name] = ShardRecord(
-            sha256=results.sha256(path), stimulus_ids=list(ids), positions=list(activations.resid)
-        )
-        self.index.shards = dict(sorted(self.index.shards.items()))
-        self.index.token_ids.update(zip(ids, activations.token_ids, strict=True))
-        self.index.read_index.update(zip(ids, activations.read_index, strict=True))
-        for table in ("token_ids", "read_index"):
-            setattr(self.index, table, dict(sorted(getattr(self.index, table).items())))
-        results.write_bytes(self.index_path, results.to_json(self.index.model_dump(), indent=None))
+        header = write_shard(self.path(name), ids, activations, self.index.identity, self.index.environment)
+        self._record(name, header)
+
+    def adopt(self, name: str, ids: Sequence[str], arrived: Path, asked: dict) -> None:
+        """Move a shard that was made elsewhere here, and record it; the first one begins the index.
+
+        asked: the part of its identity that is known here. Raises ProbeError where the shard is damaged,
+        holds other stimuli, or came of another model, manifest or dtype.
+        """
+        header = unseal(arrived)
+        if header is None or header.stimulus_ids != list(ids):
+            raise ProbeError(f"{self.folder}: {name} arrived damaged; to go on: {self.extract_command}")
+        if differing := conflict(header.identity, header.identity | asked):
+            raise ProbeError(f"{self.folder}: {name} arrived with another {differing}")
+        if "index" not in self.__dict__:
+            self.begin(header.identity, header.environment)
+        self.require_identity(header.identity)
+        arrived.replace(self.path(name))
+        self._record(name, header)
+
+    def _record(self, name: str, header: ShardHeader) -> None:
+        self._enter(name, header)
+        self._write_index()
         self._forget()
+
+    def _enter(self, name: str, header: ShardHeader) -> None:
+        index, ids = self.index, header.stimulus_ids
+        index.shards[name] = ShardRecord(
+            sha256=results.sha256(self.path(name)), stimulus_ids=ids, positions=header.positions
+        )
+        index.token_ids.update(zip(ids, header.token_ids, strict=True))
+        index.read_index.update(zip(ids, header.read_index, strict=True))
+        for table in ("shards", "token_ids", "read_index"):
+            setattr(index, table, dict(sorted(getattr(index, table).items())))
+
+    def _write_index(self) -> None:
+        results.write_bytes(self.index_path, results.to_json(self.index.model_dump(), indent=None))
 
     def discard(self) -> None:
         """Delete what was extracted here."""
@@ -209,7 +302,7 @@ class ActivationStore:
     def intact(self, name: str) -> bool:
         """Whether a recorded shard is there, byte for byte; read once per process."""
         if name not in self._verified:
-            path = self.folder / f"{name}.safetensors"
+            path = self.path(name)
             recorded = self.index.shards.get(name)
             self._verified[name] = (
                 recorded is not None and path.exists() and results.sha256(path) == recorded.sha256
@@ -234,7 +327,7 @@ class ActivationStore:
             )
 
     def _open(self, name: str):
-        path = self.folder / f"{name}.safetensors"
+        path = self.path(name)
         try:
             return safe_open(path, framework="np")
         except (SafetensorError, OSError) as error:

@@ -18,13 +18,14 @@ import torch
 import transformers.models.cohere2.modeling_cohere2  # noqa: F401 - imported here, once, for every child
 
 import batch_runner
+from probe import extraction
 
 
 def extract(root: str) -> int:
     pid = os.fork()
     if pid == 0:
         torch.set_num_threads(1)
-        batch_runner.extract_shard = slowly(batch_runner.extract_shard)
+        extraction.extract_shard = slowly(extraction.extract_shard)
         os._exit(
             batch_runner.main(
                 ["--local", "--family", "tiny", "--variants", "base", "--root", root, "--shard-size", "2"]

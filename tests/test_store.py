@@ -6,10 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from safetensors import safe_open
+from safetensors.numpy import load
 
 from probe import store as store_module
 from probe.errors import MissingActivations, ProbeError
-from probe.store import Activations, ActivationStore, from_half, to_half
+from probe.shard import unseal
+from probe.store import Activations, ActivationStore, from_half, to_half, write_shard
 
 IDENTITY = {"model": "m", "dtype": "float32", "manifest_sha256": "x"}
 IDS = ["a", "b", "c", "d", "e"]
@@ -130,10 +132,10 @@ def test_a_full_disk_leaves_nothing_half_written(store, monkeypatch):
         raise OSError(28, "No space left on device")
 
     before = {path.name: path.read_bytes() for path in store.folder.iterdir()}
-    with store.writing(IDENTITY, {}):
+    message = "No space left on device.*make room and go on with: EXTRACT"
+    with pytest.raises(ProbeError, match=message), store.writing(IDENTITY, {}):  # noqa: PT012
         monkeypatch.setattr(store_module.results.os, "fsync", full)
-        with pytest.raises(OSError, match="No space left"):
-            store.write_shard("shard-00002", ["f"], some_activations(1))
+        store.write_shard("shard-00002", ["f"], some_activations(1))
     assert {path.name: path.read_bytes() for path in store.folder.iterdir()} == before
 
 
@@ -141,8 +143,83 @@ def test_missing_and_damaged_indexes_say_what_to_run(tmp_path, store):
     with pytest.raises(MissingActivations, match="no activations in .* run: EXTRACT"):
         ActivationStore(tmp_path / "nothing", "EXTRACT").require(["a"])
     store.index_path.write_text(store.index_path.read_text()[:-30])
-    with pytest.raises(ProbeError, match="damaged.*--fresh"):
+    with pytest.raises(ProbeError, match="damaged; to make it again from the shards: EXTRACT"):
         _ = ActivationStore(store.folder, "EXTRACT").index
+    store.index_path.unlink()
+    with pytest.raises(MissingActivations, match="no index.json in .* run: EXTRACT"):
+        _ = ActivationStore(store.folder, "EXTRACT").index
+
+
+@pytest.mark.parametrize("lost", ["deleted", "truncated", "without its last shard"])
+def test_a_lost_index_is_made_again_from_the_shards(store, lost):
+    whole = store.index_path.read_bytes()
+    if lost == "deleted":
+        store.index_path.unlink()
+    elif lost == "truncated":
+        store.index_path.write_bytes(whole[:-30])
+    else:
+        index = store.index.model_copy(deep=True)
+        del index.shards["shard-00001"]
+        store.index_path.write_text(index.model_dump_json())
+    with ActivationStore(store.folder).writing(IDENTITY, {}) as reopened:
+        assert reopened.complete("shard-00000", IDS[:3])
+        assert reopened.complete("shard-00001", IDS[3:])
+    assert store.index_path.read_bytes() == whole
+
+
+def test_an_index_made_again_leaves_out_what_is_damaged_or_of_another_model(store):
+    path = store.path("shard-00001")
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    store.index_path.unlink()
+    with ActivationStore(store.folder).writing(IDENTITY, {}) as reopened:
+        assert list(reopened.index.shards) == ["shard-00000"]
+    store.index_path.unlink()
+    with (
+        pytest.raises(ProbeError, match="another model; to discard it"),
+        ActivationStore(store.folder).writing(IDENTITY | {"model": "z"}, {}),
+    ):
+        pass
+
+
+def test_a_shard_vouches_for_every_byte_of_itself(store):
+    """Whatever bit is flipped, in the header's JSON, its shapes or the tensors, nothing is vouched for."""
+    path = store.path("shard-00000")
+    content = path.read_bytes()
+    header = unseal(path)
+    assert header is not None
+    assert (header.stimulus_ids, header.identity) == (IDS[:3], IDENTITY)
+    rng = np.random.default_rng(0)
+    n_header = int.from_bytes(content[:8], "little")
+    for place in [*rng.integers(0, n_header, 60), *rng.integers(n_header, len(content), 60)]:
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(flipped)
+        found = unseal(path)
+        assert found is None or (found == header and _tensors(flipped) == _tensors(content)), place
+
+
+def _tensors(content: bytes) -> dict[str, bytes]:
+    return {name: tensor.tobytes() for name, tensor in load(bytes(content)).items()}
+
+
+def test_a_shard_made_elsewhere_is_taken_in_only_intact_and_of_the_same_model(store, tmp_path):
+    arrived = tmp_path / "arrived"
+    activations = some_activations(2, seed=3)
+    with store.writing(IDENTITY, {}):
+        write_shard(arrived, ["x", "y"], activations, IDENTITY, {})
+        with pytest.raises(ProbeError, match="shard-00002 arrived damaged"):
+            store.adopt("shard-00002", ["y", "x"], arrived, {})
+        store.adopt("shard-00002", ["x", "y"], arrived, {})
+        write_shard(arrived, ["z", "w"], activations, IDENTITY | {"dtype": "bfloat16"}, {})
+        with pytest.raises(ProbeError, match="another dtype"):
+            store.adopt("shard-00003", ["z", "w"], arrived, {})
+        arrived.write_bytes(arrived.read_bytes()[:-1])
+        with pytest.raises(ProbeError, match="arrived damaged; to go on: EXTRACT"):
+            store.adopt("shard-00003", ["z", "w"], arrived, {})
+    assert list(store.index.shards) == ["shard-00000", "shard-00001", "shard-00002"]
+    np.testing.assert_allclose(store.resid("mean", ["y"])[0], activations.resid["mean"][1], rtol=1e-3, atol=1)
 
 
 def test_an_unknown_position_is_named(store):
