@@ -84,7 +84,7 @@ def test_vectors_without_direction_are_refused_by_row_and_state(vectors, wrong):
     with pytest.raises(ValueError, match="row 4"):
         metrics.cosine_matrix(pivot[:, 2], target[:, 2])
     with pytest.raises(ValueError, match="not matched"):
-        metrics.grams(pivot[1:], target)
+        metrics.grams(pivot[1:], pivot)
 
 
 # Agreement with slow formulas
