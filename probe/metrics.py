@@ -30,6 +30,7 @@ KNN_MAX = 10  # neighbours of mutual k-NN, as in platonic-rep, where there are s
 BIASED_CKA_CHANCE = 0.05  # what unrelated data may score at most
 MANY = 50  # above so many sentences ...
 FEW_PERMUTATIONS = 200  # ... a relabelled null takes so many: one costs n^2, and p is still resolved to 0.005
+CACHED = 2**16  # cells that are relabelled at once: what a core keeps near it
 DECIMALS = 12  # cosines that differ by less differ by the order of summation: they are tied
 LOST = 1e-12  # share of a squared length that float32 vectors keep, by rounding, when they are all the same
 
@@ -483,9 +484,15 @@ def relabelled_null(pivot: np.ndarray, target: np.ndarray) -> np.ndarray:
     """
     n_states, n, _ = pivot.shape
     rows, columns = np.nonzero((pivot != 0).any(axis=0) & ~np.eye(n, dtype=bool))
-    own, other = pivot[:, rows, columns], target.reshape(n_states, n * n)
-    cells = ((order[rows] * n + order[columns]) for order in _relabellings(n))
-    return np.stack([np.einsum("sc,sc->s", own, other.take(cell, axis=1)) for cell in cells])
+    other, orders = target.reshape(n_states, n * n), _relabellings(n)
+    null = np.zeros((len(orders), n_states))
+    at_once = max(1, CACHED // n_states)
+    for start in range(0, len(rows), at_once):
+        i, j = rows[start : start + at_once], columns[start : start + at_once]
+        own = pivot[:, i, j]
+        for row, order in zip(null, orders, strict=True):
+            row += np.einsum("sc,sc->s", own, other.take(order[i] * n + order[j], axis=1))
+    return null
 
 
 def _cka_null(grams: Grams) -> np.ndarray:

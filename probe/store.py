@@ -239,8 +239,9 @@ class ActivationStore:
         places = self._places(ids)
         shards = self._shard_of(places)
         names = list(self.index.shards)
-        lost = [shard for shard in np.unique(shards).tolist() if shard >= 0 and not self.intact(names[shard])]
-        return [ids[i] for i in np.flatnonzero((places < 0) | np.isin(shards, lost))]
+        held = np.unique(shards[places >= 0]).tolist()
+        lost = [shard for shard in held if not self.intact(names[shard])]
+        return [ids[i] for i in np.flatnonzero((places < 0) | np.isin(shards, lost)).tolist()]
 
     def _places(self, ids: Sequence[str]) -> np.ndarray:
         """(n,) places in the store, -1 of what it does not hold."""
