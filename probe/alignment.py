@@ -1,40 +1,60 @@
-"""From stored activations to alignment, state by state, with its null and its interval."""
+"""From stored activations to alignment, state by state, with its null and its interval.
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+The states are worked through in blocks: inner products of all pairs at all states would not fit into memory
+where sentences are many. What outlives a block is small (`Block`), and only the joined blocks are tested.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import groupby
 
 import numpy as np
 import pandas as pd
 
-from probe import metrics, resampling
+from probe import confounders, metrics, resampling
 from probe.languages import PIVOT, TARGETS
 from probe.stimuli import Manifest, Stimulus
 from probe.store import POSITIONS, PRIMARY_POSITION, ActivationStore
 
 KINDS = ("probes", "flores", "parallel")  # what is measured in matched pairs
 MIN_PAIRS = 5  # fewer give no interval worth the name
+BLOCK_BYTES = 2**24  # of one float64 array; some twelve are alive at once, and more do not stay in a cache
 
 Pairs = list[tuple[Stimulus, Stimulus]]  # (pivot, target), saying the same thing
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One combination, measured.
+class Block:
+    """What the Grams of one language tell of some states, or, `joined`, of all. Every array has states last.
 
-    items    metric -> (n, n_states) item scores, of the metrics that hold at every state
-    summary  its rows of alignment_summary.csv, without q-values
-    refused  metric -> why there are no rows of it, at one state or all
+    items      metric -> (n, n_states) item scores
+    nulls      metric -> (n_permutations, n_states)
+    intervals  metric -> (3, n_states) value, low, high, where items would not give them: CKA
+    space      as `confounders.space_rows` takes it, at PRIMARY_POSITION
+    refused    metric -> why there is nothing of it, at one state or all
+    embedding  (n, n) cosines at state 0, at PRIMARY_POSITION
     """
+
+    items: dict[str, np.ndarray] = field(default_factory=dict)
+    nulls: dict[str, np.ndarray] = field(default_factory=dict)
+    intervals: dict[str, np.ndarray] = field(default_factory=dict)
+    space: confounders.Space = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    embedding: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination, measured. summary: its rows of alignment_summary.csv, without q-values."""
 
     variant: str
     stimuli: str
     position: str
     language: str
     meanings: list[str]
-    grams: metrics.Grams
-    items: dict[str, np.ndarray]
+    found: Block
     summary: pd.DataFrame
-    refused: dict[str, str]
 
 
 def ids(stimuli) -> list[str]:
@@ -53,47 +73,99 @@ def combinations(manifest: Manifest) -> Iterator[tuple[str, str, str, Pairs]]:
 
 def cells(store: ActivationStore, manifest: Manifest, variant: str) -> Iterator[Cell]:
     """Every combination, measured in one variant. Raises MissingActivations where a stimulus is missing."""
-    for kind, position, language, pairs in combinations(manifest):
-        pivot, target = (store.resid(position, ids(side)) for side in zip(*pairs, strict=True))
-        meanings = [stimulus.meaning for stimulus, _ in pairs]
-        yield measured(metrics.grams(pivot, target), variant, kind, position, language, meanings)
+    for (kind, position), group in groupby(combinations(manifest), key=lambda each: each[:2]):
+        pairs = {language: matched for _, _, language, matched in group}
+        blocks = [
+            _of_states(store, position, pairs, states)
+            for states in state_blocks(max(map(len, pairs.values())), *store.shape)
+        ]
+        for language, matched in pairs.items():
+            found = joined([block[language] for block in blocks])
+            meanings = [stimulus.meaning for stimulus, _ in matched]
+            table = summary(found).assign(
+                variant=variant, language=language, stimuli=kind, position=position, n=len(meanings)
+            )
+            yield Cell(variant, kind, position, language, meanings, found, table)
 
 
-def measured(
-    grams: metrics.Grams, variant: str, kind: str, position: str, language: str, meanings: list[str]
-) -> Cell:
-    """Every metric of one combination; CKA and mutual k-NN, whose nulls cost most, at PRIMARY_POSITION alone.
+def state_blocks(n: int, n_states: int, d_model: int) -> list[slice]:
+    """The states, as many at a time as BLOCK_BYTES hold the vectors and the inner products of n sentences."""
+    at_once = max(1, BLOCK_BYTES // (8 * n * max(n, d_model)))
+    return [slice(first, min(first + at_once, n_states)) for first in range(0, n_states, at_once)]
 
-    One row per metric and state: value, 95 % interval over meanings (BCa;
-    jackknife for CKA), the permutation null and its central 95 %, the add-one p of the state (`p_value`) and
-    that of the largest over the states (`p_max`)."""
-    items: dict[str, np.ndarray] = {}
-    refused: dict[str, str] = {}
-    tables = []
+
+def _of_states(
+    store: ActivationStore, position: str, pairs: dict[str, Pairs], states: slice
+) -> dict[str, Block]:
+    """Language -> what is measured at these states. All languages in turn, for they share the pivot."""
+    primary = position == PRIMARY_POSITION
+
+    def side(names: Sequence[str], which: str) -> metrics.Side:
+        return metrics.side(store.resid(position, names, states), which, states.start)
+
+    @lru_cache(maxsize=1)  # where a meaning is not told in a language, its pivot sentences are others
+    def pivot_of(names: tuple[str, ...]) -> tuple[metrics.Side, confounders.Space]:
+        pivot = side(names, "pivot")
+        return pivot, confounders.own_space(PIVOT, pivot.gram) if primary else {}
+
+    found = {}
+    for language, matched in pairs.items():
+        names = [tuple(ids(stimuli)) for stimuli in zip(*matched, strict=True)]
+        pivot, space = pivot_of(names[0])
+        grams = metrics.paired(pivot, side(names[1], "target"))
+        found[language] = measured(grams, whole=primary)
+        if primary:
+            found[language].space.update(space | confounders.space(language, grams))
+    return found
+
+
+def measured(grams: metrics.Grams, whole: bool) -> Block:
+    """Every metric at the states of these Grams; CKA and mutual k-NN, whose nulls cost most, if `whole`."""
+    block = Block(embedding=grams.similarity[0].copy() if whole and not grams.first_state else None)
     for name, metric in metrics.ITEMWISE.items():
         try:
             q = metric(grams)
         except metrics.Refused as reason:
-            refused[name] = str(reason)
+            block.refused[name] = str(reason)
             continue
-        items[name] = np.diagonal(q, axis1=1, axis2=2).T
-        mean = interval_of_mean(items[name])
-        tables.append(_rows(name, *mean, resampling.permuted_matched(q)))
-    for name in metrics.WHOLE if position == PRIMARY_POSITION else ():
+        block.items[name] = np.diagonal(q, axis1=1, axis2=2).T.copy()
+        block.nulls[name] = resampling.permuted_matched(q)
+    for name in metrics.WHOLE if whole else ():
         try:
-            null = metrics.null(name, grams)
             if name == "cka":
-                value = metrics.cka_interval(grams)
+                block.intervals[name] = np.stack(metrics.cka_interval(grams))
             else:
-                value = interval_of_mean(metrics.mutual_knn_items(grams))
+                block.items[name] = metrics.mutual_knn_items(grams)
+            block.nulls[name] = metrics.null(name, grams)
         except metrics.Refused as reason:
-            refused[name] = str(reason)
-            continue
-        tables.append(_rows(name, *value, null))
-    keys = {"variant": variant, "language": language, "stimuli": kind, "position": position}
-    table = pd.concat(tables, ignore_index=True).assign(**keys, n=len(meanings))
-    table = table.round(9)  # below that is the noise of the summation order
-    return Cell(variant, kind, position, language, meanings, grams, items, table, refused)
+            block.refused[name] = str(reason)
+    return block
+
+
+def joined(blocks: Sequence[Block]) -> Block:
+    """The states of all the blocks, in their order; a metric that one of them refuses is refused."""
+    refused = {metric: reason for block in reversed(blocks) for metric, reason in block.refused.items()}
+
+    def together(table: str) -> dict:
+        parts = [getattr(block, table) for block in blocks]
+        kept = [name for name in parts[0] if name not in refused]
+        return {name: np.concatenate([part[name] for part in parts], axis=-1) for name in kept}
+
+    items, nulls, intervals, space = map(together, ("items", "nulls", "intervals", "space"))
+    return Block(items, nulls, intervals, space, refused, blocks[0].embedding)
+
+
+def summary(found: Block) -> pd.DataFrame:
+    """One row per metric and state: value, 95 % interval over meanings (BCa; jackknife for CKA), the
+    permutation null and its central 95 %, the add-one p of the state (`p_value`) and that of the largest over
+    the states (`p_max`)."""
+    tables = []
+    for name, null in found.nulls.items():
+        known = found.intervals.get(name)
+        value, low, high = interval_of_mean(found.items[name]) if known is None else known
+        tables.append(_rows(name, value, low, high, null))
+    # below that is the noise of the summation order
+    return pd.concat(tables, ignore_index=True).round(9)
 
 
 def interval_of_mean(items: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

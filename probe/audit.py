@@ -46,15 +46,14 @@ class Scores:
 
 @dataclass(frozen=True)
 class Embedding:
-    """State 0 of one cell. similarity: (n, n) cosines, matched pairs on the diagonal; overlap: (n, n) in
-    [0, 1], the share of token ids that pivot sentence i and target sentence j have in common."""
+    """State 0 of one cell. explained: how much of its alignment shared tokens explain, in [0, 1], see
+    `explained_by_overlap`."""
 
     variant: str
     language: str
     stimuli: str
     position: str
-    similarity: np.ndarray
-    overlap: np.ndarray
+    explained: float
 
 
 @dataclass(frozen=True)
@@ -178,16 +177,11 @@ def final_tokens(final: Mapping[str, Mapping[str, Sequence[int]]]) -> list[Findi
 
 
 def shared_tokens(embeddings: Iterable[Embedding]) -> list[Finding]:
-    """Alignment of the embedding that token ids which matched sentences have in common explain.
-
-    Over all n * n pairs, cosine = a + b * overlap + c * matched, by least squares. c is what matching adds to
-    sentences that share as many tokens; 1 - c / (c of the fit without overlap) is what the tokens explain.
-    """
+    """Alignment of the embedding that token ids which matched sentences have in common explain."""
     explained: dict[tuple[str, str], dict[Cell, float]] = defaultdict(dict)
     for cell in embeddings:
-        share = _explained_by_overlap(cell.similarity, cell.overlap)
-        if share >= EXPLAINED:
-            explained[cell.stimuli, cell.position][cell.variant, cell.language] = round(share, 4)
+        if cell.explained >= EXPLAINED:
+            explained[cell.stimuli, cell.position][cell.variant, cell.language] = round(cell.explained, 4)
     findings = []
     for (stimuli, position), cells in explained.items():
         sentence = (
@@ -201,9 +195,15 @@ def shared_tokens(embeddings: Iterable[Embedding]) -> list[Finding]:
     return findings
 
 
-def _explained_by_overlap(similarity: np.ndarray, overlap: np.ndarray) -> float:
-    """The share, in [0, 1]. 0 where matched pairs are no more alike than permuted ones, or have no more
-    tokens in common; 1 where overlap and matching cannot be told apart."""
+def explained_by_overlap(similarity: np.ndarray, overlap: np.ndarray) -> float:
+    """The share, in [0, 1], of the alignment of matched pairs that their common tokens explain.
+
+    similarity: (n, n) cosines, matched pairs on the diagonal; overlap: (n, n) in [0, 1], the share of token
+    ids that pivot sentence i and target sentence j have in common. Over all n * n pairs, cosine = a + b *
+    overlap + c * matched, by least squares. c is what matching adds to sentences that share as many tokens;
+    1 - c / (c of the fit without overlap) is what the tokens explain. 0 where matched pairs are no more alike
+    than permuted ones, or have no more tokens in common; 1 where overlap and matching cannot be told apart.
+    """
     n = len(similarity)
     shuffled = resampling.permuted_matched(similarity[None])
     p = resampling.p_value(np.array([np.diagonal(similarity).mean()]), shuffled)[0]

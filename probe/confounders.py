@@ -28,11 +28,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_array
 
 from probe import metrics, resampling
 
 TOP = (1, 3, 10)
 ALL = ""  # the language of a row that holds for all target languages together
+# (language, quantity) -> (3, n_states): value, low, high; of "pcs" the shares. States may be joined.
+Space = dict[tuple[str, str], np.ndarray]
 COLUMNS = (
     "variant",
     "language",
@@ -168,7 +171,18 @@ def jaccard(
     sets = [[set(ids) - special for ids in side] for side in (pivot, target)]
     if not all(map(all, sets)):
         raise ValueError("a sentence has no token")
-    return np.array([[len(a & b) / len(a | b) for b in sets[1]] for a in sets[0]])
+    column = {token: place for place, token in enumerate(set().union(*sets[0], *sets[1]))}
+    holds = [_incidence([[column[token] for token in own] for own in side], len(column)) for side in sets]
+    shared = (holds[0] @ holds[1].T).toarray()
+    sizes = [holder.sum(axis=1) for holder in holds]
+    return shared / (sizes[0][:, None] + sizes[1] - shared)
+
+
+def _incidence(rows: Sequence[Sequence[int]], n_columns: int) -> csr_array:
+    """int64 (n, n_columns): 1 where a row holds the column."""
+    ends = np.cumsum([0, *map(len, rows)])
+    columns = np.concatenate(rows).astype(np.int64)
+    return csr_array((np.ones(ends[-1], np.int64), columns, ends), shape=(len(rows), n_columns))
 
 
 def overlap_rows(language: str, overlap: np.ndarray) -> pd.DataFrame:
@@ -273,32 +287,44 @@ def regression_rows(
     ).reset_index(drop=True)
 
 
-def anisotropy_rows(language: str, quantity: str, cosines: np.ndarray) -> pd.DataFrame:
+def anisotropy(cosines: np.ndarray) -> np.ndarray:
     """Mean cosine of sentences that say different things, over all their pairs, not a random few.
 
     cosines: (n_states, n, n) within one language (`cosine_within`) or between the pivot's sentences and the
-    language's (`cosine_across`). 0 in an isotropic space.
+    language's (`cosine_across`). Returns (3, n_states): the mean, 0 in an isotropic space, and its interval.
     Source: Ethayarajh 2019, "How Contextual are Contextualized Word Representations?", 4.1.
     """
-    n = cosines.shape[-1]
-    value, low, high = resampling.interval(lambda weights: metrics.mismatched(cosines, weights), n)
-    return _rows(language, np.arange(len(value)), quantity, value, (low, high), n)
+    return np.stack(
+        resampling.interval(lambda weights: metrics.mismatched(cosines, weights), cosines.shape[-1])
+    )
 
 
-def space_rows(measured: Mapping[str, metrics.Grams], pivot: str) -> pd.DataFrame:
-    """Anisotropy and principal components of every language, the pivot's own sentences included.
+def own_space(language: str, gram: np.ndarray) -> Space:
+    """Of one language's own sentences: the `anisotropy` within, and the `component_shares`.
 
-    measured: target language -> its Grams with the pivot, the same pivot sentences in each.
+    gram: (n_states, n, n).
     """
-    own = {pivot: next(iter(measured.values())).pivot}
-    own |= {language: grams.target for language, grams in measured.items()}
+    within = metrics.Grams(gram, gram, gram).similarity
+    return {
+        (language, "cosine_within"): anisotropy(within),
+        (language, "pcs"): component_shares(gram),
+    }
+
+
+def space(language: str, grams: metrics.Grams) -> Space:
+    """Of the target's own sentences, and of the cosines to the pivot's."""
+    return own_space(language, grams.target) | {(language, "cosine_across"): anisotropy(grams.similarity)}
+
+
+def space_rows(found: Space, n: int) -> pd.DataFrame:
+    """Anisotropy and principal components of every language, each by itself first, then to the pivot."""
     tables = []
-    for language, gram in own.items():
-        within = metrics.Grams(gram, gram, gram).similarity
-        tables.append(anisotropy_rows(language, "cosine_within", within))
-        tables.append(share_rows(language, "pcs", component_shares(gram), gram.shape[-1]))
-    for language, grams in measured.items():
-        tables.append(anisotropy_rows(language, "cosine_across", grams.similarity))
+    for (language, quantity), values in sorted(found.items(), key=lambda each: each[0][1] == "cosine_across"):
+        if quantity == "pcs":
+            tables.append(share_rows(language, quantity, values, n))
+        else:
+            states = np.arange(values.shape[1])
+            tables.append(_rows(language, states, quantity, values[0], (values[1], values[2]), n))
     return pd.concat(tables, ignore_index=True)
 
 

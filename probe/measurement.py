@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from probe import alignment, audit, confounders, effects, peaks, robustness
+from probe import alignment, audit, confounders, effects, metrics, peaks, robustness
 from probe.alignment import Cell
 from probe.commitment import commitment_sensitivity
 from probe.errors import ProbeError
@@ -60,7 +60,7 @@ class Measurement:
 
 
 class _Gathered:
-    """Item scores and the little else that outlives a variant; its Grams do not."""
+    """Item scores and the little else that outlives a variant."""
 
     def __init__(self) -> None:
         self.items: dict[Key, dict[tuple[str, str], np.ndarray]] = defaultdict(dict)
@@ -71,11 +71,12 @@ class _Gathered:
         self.refused: dict[str, str] = {}
 
     def add(self, cell: Cell) -> None:
-        for metric, scores in cell.items.items():
-            self.items[cell.stimuli, cell.position, metric][cell.variant, cell.language] = scores
+        for metric, scores in cell.found.items.items():
+            if metric in metrics.ITEMWISE:  # compared at every position, as mutual k-NN is not
+                self.items[cell.stimuli, cell.position, metric][cell.variant, cell.language] = scores
         self.meanings[cell.stimuli] = cell.meanings
         self.rows.append(cell.summary)
-        for metric, reason in cell.refused.items():
+        for metric, reason in cell.found.refused.items():
             self.refused[f"{cell.variant}/{cell.language}/{cell.stimuli}/{cell.position}/{metric}"] = reason
 
     def join(self, other: "_Gathered") -> None:
@@ -252,17 +253,18 @@ def _confounders(
         overlap = confounders.jaccard(tokens[PIVOT], tokens[cell.language], special)
         overlaps[cell.language] = np.diagonal(overlap)
         parts.append(confounders.overlap_rows(cell.language, overlap))
-        gathered.embeddings.append(
-            audit.Embedding(variant, cell.language, kind, cell.position, cell.grams.similarity[0], overlap)
-        )
-    items = {cell.language: cell.items[PRIMARY_METRIC] for cell in cells}
+        assert cell.found.embedding is not None, "not measured at the primary position"
+        explained = audit.explained_by_overlap(cell.found.embedding, overlap)
+        gathered.embeddings.append(audit.Embedding(variant, cell.language, kind, cell.position, explained))
+    items = {cell.language: cell.found.items[PRIMARY_METRIC] for cell in cells}
     for name, covariate in {**confounders.covariates(counted, PIVOT), "overlap": overlaps}.items():
         parts.append(confounders.regression_rows(items, {lang: covariate[lang] for lang in items}, name))
-    parts.append(confounders.space_rows({cell.language: cell.grams for cell in cells}, PIVOT))
+    space = {key: values for cell in cells for key, values in cell.found.space.items()}
+    parts.append(confounders.space_rows(space, len(cells[0].meanings)))
     for code in (PIVOT, *(cell.language for cell in cells)):
-        vectors = store.resid(PRIMARY_POSITION, alignment.ids(stimuli[code]))
-        shares = confounders.dimension_shares(vectors)
-        parts.append(confounders.share_rows(code, "dims", shares, len(vectors)))
+        vectors = _by_state(store, PRIMARY_POSITION, alignment.ids(stimuli[code]))
+        shares = np.concatenate([confounders.dimension_shares(each) for each in vectors], axis=1)
+        parts.append(confounders.share_rows(code, "dims", shares, len(stimuli[code])))
     gathered.confounders.append(confounders.table(parts, variant, kind, PRIMARY_POSITION))
 
 
@@ -279,7 +281,14 @@ def _final_tokens(store: ActivationStore, manifest: Manifest) -> dict[str, list[
 def _norms(store: ActivationStore, manifest: Manifest) -> np.ndarray:
     """(n, n_states): lengths of the states of one token of each pivot sentence."""
     pivots = [s for kind in alignment.KINDS for s in manifest.of_kind(kind) if s.language == PIVOT]
-    return np.linalg.norm(store.resid(NORM_POSITION, alignment.ids(pivots)).astype(np.float64), axis=-1)
+    vectors = _by_state(store, NORM_POSITION, alignment.ids(pivots))
+    return np.concatenate([np.linalg.norm(each.astype(np.float64), axis=-1) for each in vectors], axis=1)
+
+
+def _by_state(store: ActivationStore, position: str, ids: list[str]) -> Iterator[np.ndarray]:
+    """(n, n_states, d_model) of a few states at a time."""
+    for states in alignment.state_blocks(len(ids), *store.shape):
+        yield store.resid(position, ids, states)
 
 
 def _scores(gathered: _Gathered) -> list[audit.Scores]:

@@ -16,12 +16,11 @@ once the mean of its language is taken away (a constant final token), it shares 
 and scores 0.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 
 import numpy as np
-from scipy.stats import rankdata
 from scipy.stats import t as student_t
 
 from probe import resampling
@@ -31,6 +30,7 @@ KNN_MAX = 10  # neighbours of mutual k-NN, as in platonic-rep, where there are s
 BIASED_CKA_CHANCE = 0.05  # what unrelated data may score at most
 MANY = 50  # above so many sentences ...
 FEW_PERMUTATIONS = 200  # ... a relabelled null takes so many: one costs n^2, and p is still resolved to 0.005
+CACHED = 2**16  # cells that are relabelled at once: what a core keeps near it
 DECIMALS = 12  # cosines that differ by less differ by the order of summation: they are tied
 LOST = 1e-12  # share of a squared length that float32 vectors keep, by rounding, when they are all the same
 
@@ -44,12 +44,14 @@ class Grams:
     """Raw inner products at every state, each float64 (n_states, n, n).
 
     cross[s, i, j] is pivot sentence i with target sentence j; matched pairs are on its diagonal. All squared
-    lengths (the diagonals of `pivot` and `target`) are finite and above 0.
+    lengths (the diagonals of `pivot` and `target`) are finite and above 0. States may be measured in blocks,
+    for no metric looks from one state at another: s = 0 is then the network's state `first_state`.
     """
 
     pivot: np.ndarray
     cross: np.ndarray
     target: np.ndarray
+    first_state: int = 0
 
     @property
     def n(self) -> int:
@@ -61,40 +63,53 @@ class Grams:
         return _divided(self.cross, _own(self.pivot), _own(self.target))
 
     @cached_property
-    def reciprocal_ranks(self) -> dict[int, np.ndarray]:
-        """axis searched -> (n_states, n, n), see `reciprocal_rank`; sorting is dear, so it is done once."""
-        negated = -_ties_tied(self.similarity)
-        return {axis: 1 / rankdata(negated, method="max", axis=axis) for axis in (TO_TARGET, TO_PIVOT)}
+    def ranks(self) -> dict[int, np.ndarray]:
+        """axis searched -> int32 (n_states, n, n), see `reciprocal_rank`; dear to sort, so done once."""
+        score = _ties_tied(self.similarity)
+        return {
+            axis: np.stack([np.moveaxis(_at_least(np.moveaxis(each, axis, -1)), -1, axis) for each in score])
+            for axis in (TO_TARGET, TO_PIVOT)
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One language: vectors float64 (n_states, n, d_model), their inner products (n_states, n, n)."""
+
+    vectors: np.ndarray
+    gram: np.ndarray
+    first_state: int = 0
+
+
+def side(vectors: np.ndarray, name: str, first_state: int = 0) -> Side:
+    """What all pairings of one language share, so that the pivot's is worked out once.
+
+    vectors: (n, n_states, d_model), the states from `first_state` on. Raises ValueError where a vector is
+    zero or not finite, naming its row, its state and the side.
+    """
+    exact = np.ascontiguousarray(vectors.swapaxes(0, 1), np.float64)
+    with np.errstate(invalid="ignore"):  # told below, by row
+        gram = np.stack([each @ each.T for each in exact])
+    for state, each in enumerate(gram, first_state):
+        _require_direction(np.diagonal(each), f"of the {name} at state {state}")
+    return Side(exact, gram, first_state)
+
+
+def paired(pivot: Side, target: Side) -> Grams:
+    """Row i of both sides says the same thing, at the same states. Raises ValueError where shapes differ."""
+    if pivot.vectors.shape != target.vectors.shape:
+        raise ValueError(f"{pivot.vectors.shape} and {target.vectors.shape} are not matched sentences")
+    cross = np.stack([p @ t.T for p, t in zip(pivot.vectors, target.vectors, strict=True)])
+    return Grams(pivot.gram, cross, target.gram, pivot.first_state)
 
 
 def grams(pivot: np.ndarray, target: np.ndarray) -> Grams:
-    """The inner products of matched sentences, one state at a time taken to float64.
+    """The inner products of matched sentences, in float64.
 
-    pivot, target: (n, n_states, d_model), row i of both says the same thing. Raises ValueError where a
-    vector is zero or not finite, naming its row and state, or where the shapes differ.
+    pivot, target: (n, n_states, d_model), row i of both says the same thing. Raises ValueError as `side` and
+    `paired` do.
     """
-    return stacked(grams_of_state(pivot[:, s], target[:, s], s) for s in range(pivot.shape[1]))
-
-
-def grams_of_state(pivot: np.ndarray, target: np.ndarray, state: int = 0) -> Grams:
-    """Grams of one state, n_states = 1, for reading a store state by state.
-
-    pivot, target: (n, d_model). `state` only names the place in errors, which are those of `grams`.
-    """
-    pivot, target = (side.astype(np.float64) for side in (pivot, target))
-    if pivot.shape != target.shape:
-        raise ValueError(f"pivot {pivot.shape} and target {target.shape} are not matched sentences")
-    with np.errstate(invalid="ignore"):  # told below, by row
-        own = [side @ side.T for side in (pivot, target)]
-    for name, gram in zip(("pivot", "target"), own, strict=True):
-        _require_direction(np.diagonal(gram), f"of the {name} at state {state}")
-    return Grams(own[0][None], (pivot @ target.T)[None], own[1][None])
-
-
-def stacked(parts: Iterable[Grams]) -> Grams:
-    """The states of all the parts, in their order."""
-    triples = [(part.pivot, part.cross, part.target) for part in parts]
-    return Grams(*(np.concatenate(arrays) for arrays in zip(*triples, strict=True)))
+    return paired(side(pivot, "pivot"), side(target, "target"))
 
 
 def _require_direction(squared_length: np.ndarray, where: str) -> None:
@@ -109,7 +124,7 @@ def cosine_matrix(pivot: np.ndarray, target: np.ndarray) -> np.ndarray:
     pivot, target: (n, d_model). Returns (n, n) float64 in [-1, 1]. Raises ValueError where a vector is zero
     or not finite, naming its row.
     """
-    return grams_of_state(pivot, target).similarity[0]
+    return grams(pivot[:, None], target[:, None]).similarity[0]
 
 
 def _own(gram: np.ndarray) -> np.ndarray:
@@ -252,6 +267,19 @@ def _alone_on_top(score: np.ndarray, axis: int) -> np.ndarray:
     return (top & (top.sum(axis=axis, keepdims=True) == 1)).astype(np.float64)
 
 
+def _at_least(score: np.ndarray) -> np.ndarray:
+    """int32 (m, n): how many of its row score at least what each cell of `score` does, itself included."""
+    n = score.shape[-1]
+    order = score.argsort(axis=-1)
+    ordered = np.take_along_axis(score, order, axis=-1)
+    below = np.zeros(score.shape, np.int32)  # where, in order, the run of its equals begins
+    begins = np.where(ordered[:, 1:] != ordered[:, :-1], np.arange(1, n, dtype=np.int32), 0)
+    np.maximum.accumulate(begins, axis=-1, out=below[:, 1:])
+    count = np.empty_like(below)
+    np.put_along_axis(count, order, n - below, axis=-1)
+    return count
+
+
 def precision_at_1(grams: Grams, axis: int) -> np.ndarray:
     """Q_ij = 1 where j is the one nearest target of i by cosine (axis TO_TARGET), or i the one nearest pivot
     of j (TO_PIVOT), 0 otherwise. Two nearest are none: ties count against. Chance is 1/n, less with ties.
@@ -269,7 +297,7 @@ def reciprocal_rank(grams: Grams, axis: int) -> np.ndarray:
     Source: Voorhees 1999, "The TREC-8 Question Answering Track Report".
     """
     _require_enough("retrieval", grams.n)
-    return grams.reciprocal_ranks[axis]
+    return 1 / grams.ranks[axis]
 
 
 def _both(metric: Callable[[Grams, int], np.ndarray], grams: Grams) -> np.ndarray:
@@ -304,7 +332,8 @@ def margin(grams: Grams) -> np.ndarray:
     neighbourhood = (nearest[0].mean(-1, keepdims=True) + nearest[1].mean(-2, keepdims=True)) / 2
     bad = (neighbourhood <= 0).any(axis=(-2, -1))
     if bad.any():
-        raise Refused(f"margin at state {int(bad.argmax())}: the nearest sentences have no positive cosine")
+        state = grams.first_state + int(bad.argmax())
+        raise Refused(f"margin at state {state}: the nearest sentences have no positive cosine")
     return grams.similarity / neighbourhood
 
 
@@ -450,22 +479,27 @@ def _relabellings(n: int) -> np.ndarray:
 def relabelled_null(pivot: np.ndarray, target: np.ndarray) -> np.ndarray:
     """sum_{i != l} pivot[s, i, l] target[s, p(i), p(l)] for random relabellings p, the same for all states.
 
-    pivot, target: (n_states, n, n), sentence by sentence within one language. Returns (n_permutations,
-    n_states).
+    pivot, target: (n_states, n, n), sentence by sentence within one language; only the cells where the pivot
+    is not 0 cost anything. Returns (n_permutations, n_states).
     """
     n_states, n, _ = pivot.shape
-    rows, columns = np.nonzero(~np.eye(n, dtype=bool))
-    # States last, so that a cell's states lie together in memory and one gather serves them all.
-    own = np.ascontiguousarray(pivot[:, rows, columns].T)
-    other = np.ascontiguousarray(target.reshape(n_states, n * n).T)
-    cells = ((order[rows] * n + order[columns]) for order in _relabellings(n))
-    return np.stack([np.einsum("cs,cs->s", own, other.take(cell, axis=0)) for cell in cells])
+    rows, columns = np.nonzero((pivot != 0).any(axis=0) & ~np.eye(n, dtype=bool))
+    other, orders = target.reshape(n_states, n * n), _relabellings(n)
+    null = np.zeros((len(orders), n_states))
+    at_once = max(1, CACHED // n_states)
+    for start in range(0, len(rows), at_once):
+        i, j = rows[start : start + at_once], columns[start : start + at_once]
+        own = pivot[:, i, j]
+        for row, order in zip(null, orders, strict=True):
+            row += np.einsum("sc,sc->s", own, other.take(order[i] * n + order[j], axis=1))
+    return null
 
 
 def _cka_null(grams: Grams) -> np.ndarray:
     pivot, target = _u_centred(grams.pivot), _u_centred(grams.target)
     lengths = [(side**2).sum(axis=(-2, -1)) for side in (pivot, target)]
-    return _ratio(relabelled_null(pivot, target), *lengths)
+    # Both are symmetric: half of the cells, twice.
+    return _ratio(2 * relabelled_null(np.triu(pivot), target), *lengths)
 
 
 def _mutual_knn_null(grams: Grams) -> np.ndarray:

@@ -42,7 +42,8 @@ def bca_interval(
     Source: Efron 1987, "Better Bootstrap Confidence Intervals", eqs. 6.4-6.8; Hesterberg 2015, "What Teachers
     Should Know About the Bootstrap", 3.4 (the expanded quantile).
     """
-    below = (resampled < estimate).mean(axis=0) + (resampled == estimate).mean(axis=0) / 2
+    tied = np.abs(resampled - estimate) <= ROUNDING  # a mean of few levels often meets its estimate
+    below = (~tied & (resampled < estimate)).mean(axis=0) + tied.mean(axis=0) / 2
     limit = 0.5 / len(resampled)
     bias = norm.ppf(np.clip(below, limit, 1 - limit))
     deviation = jackknifed.mean(axis=0) - jackknifed

@@ -14,8 +14,9 @@ from the shards, each of which vouches for itself (`probe.shard`).
 import errno
 import json
 import logging
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+import math
+import mmap
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,7 +26,6 @@ from typing import Any
 import filelock
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError, safe_open
 
 from probe import results
 from probe.errors import MissingActivations, ProbeError
@@ -34,6 +34,10 @@ from probe.shard import ShardHeader, seal, unseal
 log = logging.getLogger(__name__)
 
 SHARD_SIZE = 256
+DTYPES = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}  # safetensors' names of what a shard holds
+CACHED = 2**17  # values widened at once: what a core keeps near it
+SIGN_AND_BELOW = np.int32(0x0FFFE000 - 2**31)
+WIDENED = np.float32(2.0 ** (127 - 15))
 POSITIONS = ("last", "content", "mean", "focus")
 PRIMARY_POSITION = "mean"
 
@@ -90,7 +94,22 @@ def to_half(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def from_half(half: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    return half.astype(np.float32) * scale[..., None]
+    """The float32 vectors (..., d) that `to_half` took apart: half.astype(float32) * scale[..., None].
+
+    Finite values only. NumPy widens float16 one value at a time; moving its bits to their place in a float32,
+    whose exponent counts from 2**-127 and not from 2**-15, takes a ninth of the time.
+    """
+    vectors = np.empty(half.shape, np.float32)
+    rows = max(1, CACHED // max(1, half[:1].size))
+    for start in range(0, len(half), rows):
+        part = vectors[start : start + rows]
+        bits = part.view(np.int32)
+        bits[...] = half[start : start + rows].view(np.int16)
+        bits <<= 13
+        bits &= SIGN_AND_BELOW  # the shift left copies of the sign bit in the exponent
+        part *= WIDENED
+        part *= scale[start : start + rows, ..., None]
+    return vectors
 
 
 def conflict(found: dict[str, Any], asked: dict[str, Any]) -> str:
@@ -282,18 +301,21 @@ class ActivationStore:
         self._forget(index=True)
 
     def _forget(self, index: bool = False) -> None:
-        for name in ("_located", "_verified") + (("index",) if index else ()):
+        for name in ("_located", "_starts", "_verified", "shape") + (("index",) if index else ()):
             self.__dict__.pop(name, None)
 
     # Reading
 
     @cached_property
-    def _located(self) -> dict[str, tuple[str, int]]:
-        return {
-            stimulus: (name, row)
-            for name, record in self.index.shards.items()
-            for row, stimulus in enumerate(record.stimulus_ids)
-        }
+    def _located(self) -> dict[str, int]:
+        """Stimulus -> its place in the store, shard after shard."""
+        every = (stimulus for record in self.index.shards.values() for stimulus in record.stimulus_ids)
+        return {stimulus: place for place, stimulus in enumerate(every)}
+
+    @cached_property
+    def _starts(self) -> np.ndarray:
+        """(n_shards + 1,) the place at which each shard starts, and the end."""
+        return np.cumsum([0, *(len(record.stimulus_ids) for record in self.index.shards.values())])
 
     @cached_property
     def _verified(self) -> dict[str, bool]:
@@ -316,7 +338,19 @@ class ActivationStore:
 
     def missing(self, ids: Sequence[str]) -> list[str]:
         """Those of the ids that no intact shard holds."""
-        return [i for i in ids if i not in self._located or not self.intact(self._located[i][0])]
+        places = self._places(ids)
+        shards = self._shard_of(places)
+        names = list(self.index.shards)
+        held = np.unique(shards[places >= 0]).tolist()
+        lost = [shard for shard in held if not self.intact(names[shard])]
+        return [ids[i] for i in np.flatnonzero((places < 0) | np.isin(shards, lost)).tolist()]
+
+    def _places(self, ids: Sequence[str]) -> np.ndarray:
+        """(n,) places in the store, -1 of what it does not hold."""
+        return np.fromiter((self._located.get(stimulus, -1) for stimulus in ids), np.int64, len(ids))
+
+    def _shard_of(self, places: np.ndarray) -> np.ndarray:
+        return np.searchsorted(self._starts, places, side="right") - 1
 
     def require(self, ids: Sequence[str]) -> None:
         """Raises MissingActivations, with the command that extracts them, unless every id is there."""
@@ -326,32 +360,42 @@ class ActivationStore:
                 f"(first: {absent[0]}); run: {self.extract_command}"
             )
 
-    def _open(self, name: str):
+    def _open(self, name: str) -> dict[str, np.ndarray]:
+        """A shard's tensors, mapped: only what is indexed is read. safetensors reads every row of a slice."""
         path = self.path(name)
         try:
-            return safe_open(path, framework="np")
-        except (SafetensorError, OSError) as error:
+            with path.open("rb") as file:
+                content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            start = 8 + int.from_bytes(content[:8], "little")
+            layout = json.loads(content[8:start])
+            layout.pop("__metadata__", None)
+            return {tensor: _mapped(content, start, **entry) for tensor, entry in layout.items()}
+        except (OSError, ValueError) as error:
             raise MissingActivations(f"{path}: {error}; run: {self.extract_command}") from error
 
     @cached_property
-    def n_states(self) -> int:
+    def shape(self) -> tuple[int, int]:
+        """(n_states, d_model)."""
         name, record = next(iter(self.index.shards.items()))
-        with self._open(name) as shard:
-            return shard.get_slice(f"scale.{record.positions[0]}").get_shape()[1]
+        _, n_states, d_model = self._open(name)[f"resid.{record.positions[0]}"].shape
+        return n_states, d_model
 
-    def _gather(self, ids: Sequence[str], read_rows) -> np.ndarray:
-        """Rows in the order of ids; `read_rows(shard, rows)` is called once per shard."""
+    @property
+    def n_states(self) -> int:
+        return self.shape[0]
+
+    def _gather(self, ids: Sequence[str], read: Callable[[dict[str, np.ndarray], Any], np.ndarray]):
+        """Rows in the order of ids; `read(tensors, rows)` is called once per shard."""
         self.require(ids)
-        by_shard: dict[str, list[int]] = defaultdict(list)
-        for place, stimulus in enumerate(ids):
-            by_shard[self._located[stimulus][0]].append(place)
+        places = self._places(ids)
+        shards, names = self._shard_of(places), list(self.index.shards)
         gathered: np.ndarray | None = None
-        for name, places in by_shard.items():
-            with self._open(name) as shard:
-                part = read_rows(shard, [self._located[ids[place]][1] for place in places])
+        for shard in np.unique(shards).tolist():
+            wanted = np.flatnonzero(shards == shard)
+            part = read(self._open(names[shard]), _sliced(places[wanted] - self._starts[shard]))
             if gathered is None:
                 gathered = np.empty((len(ids), *part.shape[1:]), np.float32)
-            gathered[places] = part
+            gathered[_sliced(wanted)] = part
         assert gathered is not None, "no ids"
         return gathered
 
@@ -361,24 +405,37 @@ class ActivationStore:
         Raises MissingActivations where a stimulus is not there, ProbeError where it has no such position.
         """
 
-        def rows_of(shard, rows):
-            try:
-                half, scale = shard.get_slice(f"resid.{position}"), shard.get_slice(f"scale.{position}")
-            except SafetensorError as error:
-                raise ProbeError(f"{self.folder}: no position '{position}' for {ids[0]}") from error
-            return from_half(half[:, state][rows], scale[:, state][rows])
+        def rows_of(tensors, rows):
+            if f"resid.{position}" not in tensors:
+                raise ProbeError(f"{self.folder}: no position '{position}' for {ids[0]}")
+            return from_half(
+                tensors[f"resid.{position}"][rows, state], tensors[f"scale.{position}"][rows, state]
+            )
 
         return self._gather(ids, rows_of)
 
     def post_norm(self, position: str, ids: Sequence[str]) -> np.ndarray:
         """float32 (n, d_model): the final norm's output at the tokens read."""
 
-        def rows_of(shard, rows):
-            half, scale = (shard.get_tensor(f"{name}.{position}") for name in ("post_norm", "post_scale"))
-            return from_half(half[rows], scale[rows])
+        def rows_of(tensors, rows):
+            return from_half(tensors[f"post_norm.{position}"][rows], tensors[f"post_scale.{position}"][rows])
 
         return self._gather(ids, rows_of)
 
     def fingerprint(self) -> str:
         """One sha256 over the recorded shards: what results made of this store cite as their input."""
         return results.digest("".join(record.sha256 for record in self.index.shards.values()).encode())
+
+
+def _mapped(
+    content: mmap.mmap, start: int, dtype: str, shape: list[int], data_offsets: list[int]
+) -> np.ndarray:
+    """One tensor of a file whose data begin at `start`. Raises ValueError where the file ends before it."""
+    count = math.prod(shape)
+    return np.frombuffer(content, DTYPES[dtype], count, start + data_offsets[0]).reshape(shape)
+
+
+def _sliced(rows: np.ndarray) -> np.ndarray | slice:
+    """Rows that follow each other as a slice, which is read without a copy."""
+    first, last = int(rows[0]), int(rows[-1])
+    return slice(first, last + 1) if (np.diff(rows) == 1).all() else rows

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probe import audit, findings, resampling
-from probe.audit import Embedding, Evidence, Scores
+from probe.audit import Embedding, Evidence, Scores, explained_by_overlap
 from probe.errors import ProbeError
 from probe.findings import Claim, Finding, blocked, blocking
 from probe.languages import PIVOT
@@ -34,6 +34,10 @@ def cells(world=WORLD, terminal=False, change=None):
     if change:
         made = {language: change(vectors) for language, vectors in made.items()}
     return {language: cosines(made[PIVOT], made[language]) for language in world.languages[1:]}
+
+
+def embedding(language, similarity, overlap):
+    return Embedding("base", language, "probes", "mean", explained_by_overlap(similarity, overlap))
 
 
 def item_excess(similarity):
@@ -129,8 +133,7 @@ def test_no_finding_of_high_severity_on_clean_data():
                 scores=scores(similarities),
                 norms={"base": lengths},
                 embeddings=[
-                    Embedding("base", lang, "parallel", "mean", q[0], rng.random((60, 60)) / 5)
-                    for lang, q in similarities.items()
+                    embedding(lang, q[0], rng.random((60, 60)) / 5) for lang, q in similarities.items()
                 ],
                 summary=summary(similarities),
                 sentences=[("probes", s.stimulus_id, s.language, s.text) for s in probe_sentences(concepts)],
@@ -267,7 +270,7 @@ def bags(n=60, vocabulary=400, length=8, shared=0, seed=0, d_model=64):
 
 def test_shared_tokens_that_explain_the_embedding_are_flagged():
     similarity, overlap = bags(shared=3)
-    (finding,) = audit.shared_tokens([Embedding("base", "fr", "probes", "mean", similarity, overlap)])
+    (finding,) = audit.shared_tokens([embedding("fr", similarity, overlap)])
     assert finding.evidence["explained"]["base"]["fr"] > 0.8
     row = {"variant": "base", "language": "fr", "stimuli": "probes", "position": "mean"}
     assert blocked(row | {"state": 0}, [finding]) == finding
@@ -278,16 +281,16 @@ def test_alignment_of_an_embedding_beyond_shared_tokens_is_no_finding():
     similarity, overlap = bags(shared=1)
     meaning = similarity + 0.5 * np.eye(len(similarity))
     for cell in ((meaning, overlap), (similarity[::-1], overlap), (meaning, no_overlap(60))):
-        assert audit.shared_tokens([Embedding("base", "fr", "probes", "mean", *cell)]) == []
+        assert audit.shared_tokens([embedding("fr", *cell)]) == []
     for seed in range(8):  # matched pairs less alike than others: nothing to explain, though a fit would
         tokens = 0.2 * np.diag(np.random.default_rng(seed).random(60))
         less = 0.1 * bags(seed=seed)[0] - 0.02 * np.eye(60) - 2 * tokens
-        assert audit.shared_tokens([Embedding("base", "fr", "probes", "mean", less, tokens)]) == []
+        assert audit.shared_tokens([embedding("fr", less, tokens)]) == []
 
 
 def test_tokens_that_only_matched_pairs_share_cannot_be_told_from_matching():
     similarity, _ = bags(shared=3)
-    (finding,) = audit.shared_tokens([Embedding("base", "fr", "p", "mean", similarity, np.eye(60))])
+    (finding,) = audit.shared_tokens([embedding("fr", similarity, np.eye(60))])
     assert finding.evidence["explained"]["base"]["fr"] == 1
 
 

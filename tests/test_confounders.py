@@ -308,9 +308,15 @@ def grams(left, right):
     return np.einsum("isd,jsd->sij", left, right)
 
 
+def space_rows(english, hindi):
+    both = metrics.grams(english, hindi)
+    found = confounders.own_space("en", both.pivot) | confounders.space("hi", both)
+    return confounders.space_rows(found, len(english))
+
+
 def test_anisotropy_equals_a_loop_over_pairs():
     english, hindi = (crowded(offset=1.0, seed=seed) for seed in (0, 1))
-    rows = confounders.space_rows({"hi": metrics.grams(english, hindi)}, "en")
+    rows = space_rows(english, hindi)
     for quantity, language, sides in (
         ("cosine_within", "en", (english, english)),
         ("cosine_within", "hi", (hindi, hindi)),
@@ -330,9 +336,7 @@ def test_anisotropy_equals_a_loop_over_pairs():
 def test_an_offset_makes_a_space_anisotropic():
     """Vectors of variance 1 around an offset whose coordinates have variance 9: cosine 9 / (1 + 9)."""
     spread, narrow = (
-        confounders.space_rows({"hi": metrics.grams(vectors, vectors)}, "en").query(
-            "quantity == 'cosine_within'"
-        )
+        space_rows(vectors, vectors).query("quantity == 'cosine_within'")
         for vectors in (crowded(n=80, d_model=400), crowded(n=80, d_model=400, offset=3.0))
     )
     assert spread.value.abs().max() < 0.02

@@ -84,7 +84,7 @@ def test_vectors_without_direction_are_refused_by_row_and_state(vectors, wrong):
     with pytest.raises(ValueError, match="row 4"):
         metrics.cosine_matrix(pivot[:, 2], target[:, 2])
     with pytest.raises(ValueError, match="not matched"):
-        metrics.grams(pivot[1:], target)
+        metrics.grams(pivot[1:], pivot)
 
 
 # Agreement with slow formulas
@@ -266,7 +266,27 @@ def test_the_same_vectors_on_both_sides_score_the_maximum(metric):
         np.testing.assert_allclose(values(metric, grams), 1, atol=1e-9)
 
 
+@given(st.integers(2, 9), st.integers(1, 4), st.integers(0, 100))
+@settings(deadline=None)
+def test_ranks_count_ties_against(n, levels, seed):
+    score = np.random.default_rng(seed).integers(0, levels, (n, n)) / 7
+    slow = [[sum(other >= own for other in row) for own in row] for row in score]
+    np.testing.assert_array_equal(metrics._at_least(score), slow)
+
+
 # Nulls and chance
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 10**6])
+def test_a_relabelled_null_equals_a_loop_over_pairs(monkeypatch, at_once):
+    monkeypatch.setattr(metrics, "CACHED", at_once)
+    pivot, target = np.random.default_rng(0).normal(size=(2, 2, 6, 6))
+    pivot[np.abs(pivot) < 0.5] = 0
+    null = metrics.relabelled_null(pivot, target)
+    for row, p in zip(null[:20], metrics._relabellings(6), strict=False):
+        cells = [(i, j) for i in range(6) for j in range(6) if i != j]
+        slow = [sum(a[i, j] * b[p[i], p[j]] for i, j in cells) for a, b in zip(pivot, target, strict=True)]
+        np.testing.assert_allclose(row, slow, atol=1e-12)
 
 
 @pytest.mark.parametrize("metric", EVERY)

@@ -49,6 +49,19 @@ def test_half_precision_keeps_every_magnitude(vectors):
     assert (error <= np.abs(vectors) * 2.0**-11 + scale[:, None] * 2.0**-24).all()
 
 
+def test_widening_moves_bits_as_numpy_converts():
+    """Every finite float16, subnormals and both zeros included, under scales up to float32's largest."""
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    every = every[np.isfinite(every) & (np.abs(every) <= 1)]
+    for scale in (1.0, 3.7e-20, 65504.0, 2.0**127):
+        expected = every.astype(np.float32) * np.float32(scale)
+        found = from_half(every[None], np.array([scale], np.float32))[0]
+        np.testing.assert_array_equal(found.view(np.int32), expected.view(np.int32))
+    grid = np.resize(every, (400, 3, 500))[::2, :, ::-1]  # no contiguous memory, and more than one portion
+    scale = np.linspace(0.1, 9, 600, dtype=np.float32).reshape(200, 3)
+    np.testing.assert_array_equal(from_half(grid, scale), grid.astype(np.float32) * scale[..., None])
+
+
 def test_reads_back_any_rows_in_any_order(store):
     first, second = some_activations(3, seed=1), some_activations(2, seed=2)
     expected = np.concatenate([first.resid["mean"], second.resid["mean"]])
@@ -90,6 +103,15 @@ def test_a_damaged_shard_is_missing_and_never_read(store, damage):
     with pytest.raises(MissingActivations, match="2 of 5 stimuli.*EXTRACT"):
         store.resid("mean", IDS)
     np.testing.assert_array_equal(store.resid("mean", ["a"]).shape, (1, 4, 6))
+
+
+@pytest.mark.parametrize("left", [0, 4, 60, -20])
+def test_a_shard_cut_short_after_it_was_checked_is_no_crash(store, left):
+    assert store.missing(IDS) == []
+    path = store.folder / "shard-00001.safetensors"
+    path.write_bytes(path.read_bytes()[:left])
+    with pytest.raises(MissingActivations, match=r"shard-00001.*run: EXTRACT"):
+        store.resid("mean", IDS)
 
 
 def test_a_value_that_is_not_finite_is_refused_naming_stimulus_and_state(tmp_path):
