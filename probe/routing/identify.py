@@ -47,7 +47,8 @@ LIMIT = 6.0  # what one word can say for or against a class, after scaling
 SCRIPT_EVIDENCE = 8.0  # what a word in a language's own script says for it
 NAME = 0.2  # weight of a capitalised word inside a sentence: a name belongs to no language
 FOREIGN = 1.0  # against a Latin word in lower case being a name in a language of another script
-WITHIN = 2.0  # price of a change of form within a language, such as to a name
+TO_A_NAME = 1.0  # price of a word of no language, and of going on after it
+FIRST = 0.6  # weight of the first word, whose capital may or may not be that of a name
 SWITCH = 3.0  # price of a switch of language within a script
 SWITCH_OF_SCRIPT = 1.5  # and with the script, which is visible in itself
 
@@ -74,14 +75,15 @@ STATES = (
 N_LATIN = len(LATIN) + len(CREOLES) + len(NATIVE)  # states with evidence from n-grams come first
 SCRIPTS = regex.compile("|".join(rf"(?P<{code}>\p{{Script={script}}})" for code, script in NATIVE.items()))
 FOREIGN_NAME = np.array([-FOREIGN if code in NATIVE else 0.0 for code in LANGUAGES])
+LETTER = regex.compile(r"\p{L}")
 LATIN_LETTER = regex.compile(r"\p{Script=Latin}")
 
 
 def _price(a: State, b: State) -> float:
     if a == b:
         return 0.0
-    if a.language == b.language:
-        return WITHIN
+    if a.language == b.language and NAMING in (a.form, b.form):
+        return TO_A_NAME
     return SWITCH if a.script == b.script else SWITCH_OF_SCRIPT
 
 
@@ -201,16 +203,18 @@ def _joined(words: Sequence[str]) -> bytes:
 
 
 def name_weights(words: Sequence[str]) -> np.ndarray:
-    """(len(words),): NAME for a capitalised word that stands among words in lower case, 1 for the others."""
-    capital = np.array([word[:1].isupper() for word in words])
-    lower = np.array([word[:1].islower() for word in words])
+    """(len(words),): NAME for a capitalised word among words in lower case, 0 for a formula, 1 for the others.
+
+    A formula has digits and fewer than two letters, such as the n of 802.11n; romanised Arabic has more.
+    """
+    capital = np.array([word[0].isupper() for word in words])
+    lower = np.array([word[0].islower() for word in words])
     weights = np.ones(len(words))
     cased = capital.sum() + lower.sum()
-    unicameral = cased < len(words) / 2
-    if lower.any() or unicameral:
+    if lower.any() or cased < len(words) / 2:
         weights[capital] = NAME
-        if not unicameral:
-            weights[0] = 1.0 if lower[0] else 0.6
+        weights[0] = max(weights[0], FIRST)
+    weights[[len(LETTER.findall(word)) < min(2, len(word)) for word in words]] = 0.0
     return weights
 
 

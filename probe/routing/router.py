@@ -49,9 +49,11 @@ WORD = regex.compile(r"[\p{L}\p{M}\p{Nd}\p{Cf}'’ʼ]*\p{L}[\p{L}\p{M}\p{Nd}\p{C
 
 # In nats of scaled evidence; set on the first half of FLORES-200 devtest so that under 1 % of it is flagged.
 MIXED = 2.0  # gain from which two languages in one script are a mixture
-MIXED_SCRIPTS = 0.5  # and in two scripts
+MIXED_SCRIPTS = 1.3  # and in two scripts
+STRAY = 0.15  # share of words below which one word in another language is a quotation or a term
 CLEAR = 2.0  # lead of a romanised class, or of a creole, over every language written as usual
-FEWEST_UNMARKED = 3  # words in lower case
+FEWEST_ROMANISED = 2  # words in lower case, in a text that is in the language's own script otherwise
+UNMARKED = range(3, 11)  # words; in longer Yoruba without marks, as 13 % of FLORES is, context makes up for them
 EMBEDDED = 0.25  # share of words: with less, a language is a loan in romanised text, or not the matrix language
 
 
@@ -189,9 +191,11 @@ def _posterior(reading: _Reading, language: str) -> float:
 
 
 def _is_mixture(reading: _Reading) -> bool:
-    states = [state for state in reading.path.states if state.form != NAMING]
-    languages, scripts = {s.language for s in states}, {s.script for s in states}
-    return len(languages) > 1 and reading.path.gain >= (MIXED if len(scripts) == 1 else MIXED_SCRIPTS)
+    """Whether words in a second language are clear, and more than one stray word of a long text."""
+    scripts = {state.script for state in reading.path.states if state.form != NAMING}
+    second = [n for _, n in reading.counts.most_common()[1:]]
+    enough = bool(second) and (sum(second) > 1 or sum(second) >= STRAY * len(reading.words))
+    return enough and reading.path.gain >= (MIXED if len(scripts) == 1 else MIXED_SCRIPTS)
 
 
 def _mixture(reading: _Reading, language: str) -> tuple[Span, ...]:
@@ -229,10 +233,15 @@ def _other_script(reading: _Reading) -> tuple[Span, ...]:
     if lead >= CLEAR:
         return (reading.span(0, len(reading.words), f"{label(state.language)} in Latin letters"),)
     native = {s.language for s in reading.path.states if s.form == IN_SCRIPT}
-    return tuple(
-        reading.span(i, i + 1, f"{label(s.language)} in Latin letters, beside its own script")
+    romanised = [
+        (i, s.language)
         for i, s in enumerate(reading.path.states)
-        if s.form == ROMANISED and s.language in native
+        if s.form == ROMANISED and s.language in native and reading.words[i].islower()
+    ]
+    if len(romanised) < FEWEST_ROMANISED:
+        return ()
+    return tuple(
+        reading.span(i, i + 1, f"{label(code)} in Latin letters, beside its own script") for i, code in romanised
     )
 
 
@@ -245,9 +254,9 @@ def _creole(reading: _Reading) -> tuple[Span, ...]:
 
 
 def _unmarked(reading: _Reading, language: str) -> tuple[Span, ...]:
-    """Yoruba without a single tone mark or underdot, which no edited text lacks."""
-    lower = [word for word in reading.words if word.islower()]
-    if language != "yo" or len(lower) < FEWEST_UNMARKED or any(folded(word) != word for word in lower):
+    """A short Yoruba text without a single tone mark or underdot, which tell its words apart."""
+    marked = any(folded(word) != word.casefold() for word in reading.words)
+    if language != "yo" or len(reading.words) not in UNMARKED or marked:
         return ()
     return (reading.span(0, len(reading.words), "Yoruba without tone marks and underdots"),)
 

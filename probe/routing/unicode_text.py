@@ -28,8 +28,8 @@ STRETCHED = "stretched by joiners"
 _OURS = sorted({language.script for language in LANGUAGES.values()})
 _UNCASED = "".join(rf"\p{{Script={script}}}" for script in _OURS if script != "Latin")
 
-# A joiner is part of ordinary spelling after a virama, and a non-joiner between letters that would join (UAX 31).
-_SPELLING = r"(?<=\p{InSC=Virama})\p{Join_Control}|(?<=[\p{jt=D}\p{jt=L}]\p{jt=T}*)\u200c(?=\p{jt=T}*[\p{jt=D}\p{jt=R}])"
+# A joiner is part of ordinary spelling beside a virama, and a non-joiner between letters that would join (UAX 31).
+_SPELLING = r"(?<=\p{InSC=Virama})\p{Join_Control}|(?<=\p{L})\p{Join_Control}(?=\p{InSC=Virama})|(?<=[\p{jt=D}\p{jt=L}]\p{jt=T}*)\u200c(?=\p{jt=T}*[\p{jt=D}\p{jt=R}])"
 _EMOJI = (
     r"\p{Regional_Indicator}{2}|[\p{Emoji}]\ufe0f?\u20e3|\p{Emoji}\ufe0f|"
     r"\p{Extended_Pictographic}[\p{Emoji_Modifier}\ufe0f]*"
