@@ -21,7 +21,6 @@ import tomllib
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import product
 from string import ascii_lowercase
 
@@ -48,6 +47,8 @@ SCRIPT_EVIDENCE = 8.0  # what a word in a language's own script says for it
 NAME = 0.2  # weight of a capitalised word inside a sentence: a name belongs to no language
 FOREIGN = 1.0  # against a Latin word in lower case being a name in a language of another script
 TO_A_NAME = 1.0  # price of a word of no language, and of going on after it
+UNUSUAL = (ROMANISED, *CREOLES)
+RARE = 2.0  # against romanised text, or a creole, before a word of it is read
 FIRST = 0.6  # weight of the first word, whose capital may or may not be that of a name
 SWITCH = 3.0  # price of a switch of language within a script
 SWITCH_OF_SCRIPT = 1.5  # and with the script, which is visible in itself
@@ -84,10 +85,13 @@ def _price(a: State, b: State) -> float:
         return 0.0
     if a.language == b.language and NAMING in (a.form, b.form):
         return TO_A_NAME
+    if a.form == b.form == ROMANISED:
+        return np.inf  # too alike to be told apart word by word
     return SWITCH if a.script == b.script else SWITCH_OF_SCRIPT
 
 
 PRICES = np.array([[_price(a, b) for b in STATES] for a in STATES])
+START = np.array([-RARE if state.form in UNUSUAL else 0.0 for state in STATES])
 ONE_LANGUAGE = np.array([[0.0 if a.language == b.language else np.inf for b in STATES] for a in STATES]) + PRICES
 
 
@@ -99,16 +103,21 @@ def folded(text: str) -> str:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """states: one per word. single: the state with most evidence from the whole text.
+    """states: one per word. full: per word, whether it counts in full, not as a name or a formula.
 
     gain: how much better the path is than the best one that keeps to one language, in nats of scaled evidence,
-    switches paid; 0 where that is the path. totals: (len(STATES),), the evidence for each state.
+    switches paid; 0 where that is the path. totals: (len(STATES),), the evidence for each state, START included.
     """
 
     states: tuple[State, ...]
-    single: State
+    full: tuple[bool, ...]
     gain: float
     totals: np.ndarray
+
+    @property
+    def single(self) -> State:
+        """The state with most evidence, if the whole text is in one."""
+        return STATES[int(self.totals[: -len(LANGUAGES)].argmax())]
 
 
 class Identifier:
@@ -168,13 +177,15 @@ class Identifier:
 
     def evidence(self, words: Sequence[str]) -> np.ndarray:
         """(len(words), len(STATES)) float64, in nats: what each word says for each state. words: in NFC."""
-        known = self._per_word(words, self._known)
-        taught = self._per_word([folded(word) for word in words], self._taught_evidence)
+        latin = [word if LATIN_LETTER.search(word) else "" for word in words]  # the others need no n-grams
+        lower = [word.lower() for word in latin]
+        known = self._per_word(latin if any(map(str.islower, latin)) else lower, self._known)
+        taught = self._per_word([folded(word) for word in latin], self._taught_evidence)
         yoruba = LATIN.index("yo")
         known[:, yoruba] = np.maximum(known[:, yoruba], taught[:, -1])
-        latin = np.hstack([known, taught[:, :-1]]) * SCALE * name_weights(words)[:, None]
+        sums = np.hstack([known, taught[:, :-1]]) * SCALE * name_weights(words)[:, None]
         evidence = np.zeros((len(words), len(STATES)))
-        evidence[:, :N_LATIN] = latin.clip(-LIMIT, LIMIT)
+        evidence[:, :N_LATIN] = sums.clip(-LIMIT, LIMIT)
         for row, word in zip(evidence, words, strict=True):
             if script := SCRIPTS.search(word):
                 row[:] = -SCRIPT_EVIDENCE
@@ -191,11 +202,11 @@ class Identifier:
         if not words:
             raise ValueError("no words to identify")
         evidence = self.evidence(words)
-        totals = evidence.sum(axis=0)
+        evidence[0] += START
         best, path = viterbi(evidence, PRICES)
         one_language, _ = viterbi(evidence, ONE_LANGUAGE)
-        single = totals[: -len(LANGUAGES)].argmax()
-        return Segmentation(tuple(STATES[i] for i in path), STATES[single], best - one_language, totals)
+        states, full = tuple(STATES[i] for i in path), tuple(name_weights(words) >= FIRST)
+        return Segmentation(states, full, best - one_language, evidence.sum(axis=0))
 
 
 def _joined(words: Sequence[str]) -> bytes:

@@ -68,7 +68,7 @@ class Cues:
 def _pattern(cues: Sequence[str]) -> regex.Pattern:
     """One pattern for whole words and phrases, beginnings (ab-), endings (-yz) and both (ab-yz)."""
     affixes = [cue for cue in cues if _is_affix(cue)]
-    whole = [cue.replace("-", " ") for cue in cues if cue not in affixes] or ["\0"]
+    whole = [cue for cue in cues if cue not in affixes] or ["\0"]
     shapes = [r"\L<whole>"]
     for affix in affixes:
         head, _, tail = affix.partition("-")

@@ -45,13 +45,13 @@ from probe.routing.unicode_text import MIXED_FORMS, UnicodeText, in_order, inspe
 LONGEST = 100_000  # characters that are looked at
 READ_WHOLE = 4_000  # characters; of a longer text, WINDOWS windows of WINDOW characters are identified
 WINDOWS, WINDOW = 8, 500
-WORD = regex.compile(r"[\p{L}\p{M}\p{Nd}\p{Cf}'’ʼ]*\p{L}[\p{L}\p{M}\p{Nd}\p{Cf}'’ʼ]*")
+WORD = regex.compile(r"[\p{L}\p{M}\p{Nd}\p{Cf}'’ʼ]*\p{L}(?:[\p{L}\p{M}\p{Nd}\p{Cf}'’ʼ]|-(?=\p{L}))*")
 
 # In nats of scaled evidence; set on the first half of FLORES-200 devtest so that under 1 % of it is flagged.
 MIXED = 2.0  # gain from which two languages in one script are a mixture
 MIXED_SCRIPTS = 1.3  # and in two scripts
-STRAY = 0.15  # share of words below which one word in another language is a quotation or a term
-CLEAR = 2.0  # lead of a romanised class, or of a creole, over every language written as usual
+FEWEST_MIXED = 2  # words in the second language, where the script is the same: one may be a loan
+CLEAR = 2.0  # lead of unmarked Yoruba over every other language
 FEWEST_ROMANISED = 2  # words in lower case, in a text that is in the language's own script otherwise
 UNMARKED = range(3, 11)  # words; in longer Yoruba without marks, as 13 % of FLORES is, context makes up for them
 EMBEDDED = 0.25  # share of words: with less, a language is a loan in romanised text, or not the matrix language
@@ -65,17 +65,10 @@ class _Reading:
     words: list[str]
     path: Segmentation
 
-    @property
-    def counts(self) -> Counter[str]:
-        """Words per language, names left out."""
-        return Counter(state.language for state in self.path.states if state.form != NAMING)
-
-    def lead(self, form: str) -> tuple[State, float]:
-        """The class of that form with most evidence, and its lead over every class written as usual."""
-        totals = self.path.totals
-        best = max((i for i, state in enumerate(STATES) if state.form == form), key=totals.__getitem__)
-        usual = max(totals[i] for i, state in enumerate(STATES) if state.form == IN_SCRIPT)
-        return STATES[best], float(totals[best] - usual)
+    def counts(self, full: bool = False) -> Counter[str]:
+        """Words per language, names left out; with `full`, only those that count in full."""
+        words = zip(self.path.states, self.path.full, strict=True)
+        return Counter(state.language for state, counted in words if state.form != NAMING and counted >= full)
 
     def span(self, first: int, last: int, what: str) -> Span:
         return Span(self.places[first][0], self.places[last - 1][1], what)
@@ -134,11 +127,12 @@ class Router:
             return _Finding(UNICODE_EDGE, odd)
         if formal := self._registers.formal(reading.words, language):
             return _cued(FORMAL_REGISTER, formal, reading)
-        if mixed := _mixture(reading, language):
+        dialect = self._registers.dialect(reading.words, language)
+        if (mixed := _mixture(reading, language)) and not (dialect and _within(mixed, dialect, reading)):
             return _Finding(CODE_SWITCHING, mixed)
         if romanised := _other_script(reading):
             return _Finding(TRANSLITERATION, romanised)
-        if dialect := self._registers.dialect(reading.words, language):
+        if dialect:
             return _cued(LOW_RESOURCE_VARIANT, dialect, reading)
         if variety := _creole(reading) or _unmarked(reading, language):
             return _Finding(LOW_RESOURCE_VARIANT, variety)
@@ -168,14 +162,13 @@ def _words(text: str) -> tuple[list[tuple[int, int]], list[str]]:
 
 def _language(reading: _Reading) -> str:
     """The language of most words. English is what others borrow from: it has to have more than 3/4 of them."""
-    counts = reading.counts
+    counts = reading.counts(full=True) or reading.counts()
     if not counts:
         return reading.path.single.language
-    most = counts.most_common()
-    others = [(code, n) for code, n in most if code != PIVOT]
-    if others and others[0][1] >= EMBEDDED * counts.total() and _is_mixture(reading):
-        return others[0][0]
-    return most[0][0]
+    (most, _), *rest = counts.most_common()
+    if most == PIVOT and rest and rest[0][1] >= EMBEDDED * counts.total() and _is_mixture(reading):
+        return rest[0][0]
+    return most
 
 
 def _posterior(reading: _Reading, language: str) -> float:
@@ -191,18 +184,20 @@ def _posterior(reading: _Reading, language: str) -> float:
 
 
 def _is_mixture(reading: _Reading) -> bool:
-    """Whether words in a second language are clear, and more than one stray word of a long text."""
+    """Whether words in a second language are clear, and more than a loan or the particle of a name."""
     scripts = {state.script for state in reading.path.states if state.form != NAMING}
-    second = [n for _, n in reading.counts.most_common()[1:]]
-    enough = bool(second) and (sum(second) > 1 or sum(second) >= STRAY * len(reading.words))
-    return enough and reading.path.gain >= (MIXED if len(scripts) == 1 else MIXED_SCRIPTS)
+    if len(scripts) == 1:
+        second = reading.counts(full=True).most_common()[1:]
+        return sum(n for _, n in second) >= FEWEST_MIXED and reading.path.gain >= MIXED
+    second = reading.counts().most_common()[1:]
+    return bool(second) and reading.path.gain >= MIXED_SCRIPTS
 
 
 def _mixture(reading: _Reading, language: str) -> tuple[Span, ...]:
     """Runs of words in another language; none where it is a few loans in romanised text."""
     if not _is_mixture(reading):
         return ()
-    counts = reading.counts
+    counts = reading.counts()
     loans = counts.total() - counts[language]
     if _forms(reading, language) == {ROMANISED} and loans < EMBEDDED * counts.total():
         return ()
@@ -227,10 +222,16 @@ def _runs(reading: _Reading) -> Iterator[tuple[str, int, int]]:
             yield language, numbers[0], numbers[-1] + 1
 
 
+def _within(mixed: tuple[Span, ...], dialect: Cued, reading: _Reading) -> bool:
+    """Whether each run in another language has a cue of the dialect in it: then it is the dialect that is foreign."""
+    cues = [reading.span(first, last, "") for first, last in dialect.places]
+    return all(any(cue.start < run.end and run.start < cue.end for cue in cues) for run in mixed)
+
+
 def _other_script(reading: _Reading) -> tuple[Span, ...]:
     """A language of another script in Latin letters: the whole text, or words beside others in its own script."""
-    state, lead = reading.lead(ROMANISED)
-    if lead >= CLEAR:
+    state = reading.path.single
+    if state.form == ROMANISED:
         return (reading.span(0, len(reading.words), f"{label(state.language)} in Latin letters"),)
     native = {s.language for s in reading.path.states if s.form == IN_SCRIPT}
     romanised = [
@@ -246,17 +247,18 @@ def _other_script(reading: _Reading) -> tuple[Span, ...]:
 
 
 def _creole(reading: _Reading) -> tuple[Span, ...]:
-    for code in CREOLES:
-        _, lead = reading.lead(code)
-        if lead >= CLEAR:
-            return (reading.span(0, len(reading.words), f"py3langid takes it for '{code}'"),)
-    return ()
+    code = reading.path.single.form
+    if code not in CREOLES:
+        return ()
+    return (reading.span(0, len(reading.words), f"py3langid takes it for '{code}'"),)
 
 
 def _unmarked(reading: _Reading, language: str) -> tuple[Span, ...]:
     """A short Yoruba text without a single tone mark or underdot, which tell its words apart."""
     marked = any(folded(word) != word.casefold() for word in reading.words)
-    if language != "yo" or len(reading.words) not in UNMARKED or marked:
+    others = max(t for s, t in zip(STATES, reading.path.totals, strict=True) if s.language != "yo")
+    lead = reading.path.totals[STATES.index(State("yo", IN_SCRIPT))] - others
+    if language != "yo" or len(reading.words) not in UNMARKED or marked or lead < CLEAR:
         return ()
     return (reading.span(0, len(reading.words), "Yoruba without tone marks and underdots"),)
 
