@@ -73,6 +73,7 @@ STATES = (
     *(State(code, IN_SCRIPT) for code in NATIVE),
     *(State(code, NAMING) for code in LANGUAGES),
 )
+ROMANISED_STATES = [i for i, state in enumerate(STATES) if state.form == ROMANISED]
 N_LATIN = len(LATIN) + len(CREOLES) + len(NATIVE)  # states with evidence from n-grams come first
 SCRIPTS = regex.compile("|".join(rf"(?P<{code}>\p{{Script={script}}})" for code, script in NATIVE.items()))
 FOREIGN_NAME = np.array([-FOREIGN if code in NATIVE else 0.0 for code in LANGUAGES])
@@ -85,8 +86,6 @@ def _price(a: State, b: State) -> float:
         return 0.0
     if a.language == b.language and NAMING in (a.form, b.form):
         return TO_A_NAME
-    if a.form == b.form == ROMANISED:
-        return np.inf  # too alike to be told apart word by word
     return SWITCH if a.script == b.script else SWITCH_OF_SCRIPT
 
 
@@ -205,8 +204,11 @@ class Identifier:
         evidence[0] += START
         best, path = viterbi(evidence, PRICES)
         one_language, _ = viterbi(evidence, ONE_LANGUAGE)
-        states, full = tuple(STATES[i] for i in path), tuple(name_weights(words) >= FIRST)
-        return Segmentation(states, full, best - one_language, evidence.sum(axis=0))
+        totals = evidence.sum(axis=0)
+        # Romanised languages are too alike to be told apart word by word: a text has one, that of most evidence.
+        romanised = STATES[max(ROMANISED_STATES, key=totals.__getitem__)]
+        states = tuple(romanised if STATES[i].form == ROMANISED else STATES[i] for i in path)
+        return Segmentation(states, tuple(name_weights(words) >= FIRST), best - one_language, totals)
 
 
 def _joined(words: Sequence[str]) -> bytes:
