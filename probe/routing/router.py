@@ -49,6 +49,7 @@ WORD = regex.compile(r"[\p{L}\p{M}\p{Nd}\p{Cf}'’ʼ]*\p{L}(?:[\p{L}\p{M}\p{Nd}\
 
 # In nats of scaled evidence; set on the first half of FLORES-200 devtest so that under 1 % of it is flagged.
 MIXED = 2.0  # gain from which two languages in one script are a mixture
+MIXED_UNLIKELY = 4.0  # the same where a romanised language is mixed with another than English
 MIXED_SCRIPTS = 1.3  # and in two scripts
 FEWEST_MIXED = 2  # words in the second language, where the script is the same: one may be a loan
 CLEAR = 2.0  # lead of unmarked Yoruba over every other language
@@ -185,12 +186,14 @@ def _posterior(reading: _Reading, language: str) -> float:
 
 def _is_mixture(reading: _Reading) -> bool:
     """Whether words in a second language are clear, and more than a loan or the particle of a name."""
-    scripts = {state.script for state in reading.path.states if state.form != NAMING}
-    if len(scripts) == 1:
-        second = reading.counts(full=True).most_common()[1:]
-        return sum(n for _, n in second) >= FEWEST_MIXED and reading.path.gain >= MIXED
-    second = reading.counts().most_common()[1:]
-    return bool(second) and reading.path.gain >= MIXED_SCRIPTS
+    states = [state for state in reading.path.states if state.form != NAMING]
+    if len({state.script for state in states}) > 1:
+        return len({state.language for state in states}) > 1 and reading.path.gain >= MIXED_SCRIPTS
+    second = reading.counts(full=True).most_common()[1:]
+    romanised = any(state.form == ROMANISED for state in states)
+    unlikely = romanised and all(state.language != PIVOT for state in states)
+    limit = MIXED_UNLIKELY if unlikely else MIXED
+    return sum(n for _, n in second) >= FEWEST_MIXED and reading.path.gain >= limit
 
 
 def _mixture(reading: _Reading, language: str) -> tuple[Span, ...]:
