@@ -4,7 +4,7 @@ Reads   data/concept_probes.json, organism/lexicon/
 Writes  data/romanised_uroman.json
 Run     uv run bench/romanise.py     (20 probe sentences and 60 of the organism's in each language; 10 s)
 
-Hindi, Bengali, Tamil, Amharic and Arabic by uroman (Hermjakob, May and Knight 2018); Yoruba by dropping its marks.
+Hindi, Bengali, Tamil, Amharic and Arabic by uroman (Hermjakob et al. 2018); Yoruba without its marks.
 """
 
 import argparse
@@ -35,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     paths, romaniser = Paths(), uroman.Uroman()
     romanised = {
         code: [
-            str(romaniser.romanize_string(s, lcode=LANGUAGES[code].flores[:3])) for s in sentences(code, paths)
+            str(romaniser.romanize_string(s, lcode=LANGUAGES[code].flores[:3]))
+            for s in sentences(code, paths)
         ]
         for code in NATIVE
     }

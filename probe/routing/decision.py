@@ -23,10 +23,11 @@ class Span:
 class Decision:
     """Where a text should go, and why.
 
-    variant: of the router's family. language: one of the ten, for a mixed text the one with most words.
-    category: one of CATEGORIES, None for ordinary text. text: the input in NFC, without invisible characters,
-    compatibility letters folded, outer blanks removed. confidence: in [0, 1], the posterior probability of the
-    language given its words; 0 where there is no letter to judge by.
+    variant: of the router's family. language: one of the ten; of a mixed text its main one. category: one of
+    CATEGORIES, None for ordinary text. reasons: at least one, in words. text: the input in NFC, without
+    invisible characters, styled letters made plain, outer blanks removed. confidence: in [0, 1], the
+    posterior probability of the language given the words; 0 where there is none. spans: where the category
+    was seen.
     """
 
     variant: str

@@ -62,7 +62,7 @@ class Evaluation:
         return {row: {column: counts[row, column] for column in labels} for row in labels}
 
     def summary(self) -> dict:
-        """What `--json` prints: counts, accuracies in [0, 1], the confusion table, the false alarms, the cases."""
+        """For JSON: counts, accuracies in [0, 1], the confusion table, the false alarms, the cases."""
         return {
             "n": self.n,
             "category_accuracy": self.categories_right / self.n,
@@ -81,10 +81,10 @@ def _codes(languages: str) -> set[str]:
 
 
 def evaluate(cases: Sequence[Mapping], family: str = "tiny-aya", paths: Paths | None = None) -> Evaluation:
-    """Judge labelled cases: each has `test_id` and FIELDS, and may have `clean`, its form without the difficulty.
+    """Judge labelled cases: each has `test_id` and FIELDS, and may have `clean`, its form without difficulty.
 
-    The variant expected of a case is the one that emphasises its language, whatever has been measured since, so
-    the router judged here has that policy. Raises ProbeError where there is no case, or one lacks a field.
+    The variant expected of a case is the one that emphasises its language, whatever has been measured since,
+    so the router judged here has that policy. Raises ProbeError where there is no case, or one lacks a field.
     """
     if not cases:
         raise ProbeError("no case to evaluate")

@@ -1,7 +1,7 @@
 """Which language each word is in: py3langid's naive Bayes, taught a few classes it lacks, and a Viterbi path.
 
-py3langid scores a text by byte n-grams that an automaton finds in one pass; the log-probability of each n-gram
-under each language adds up, so it adds up per word too. That gives every word w an evidence
+py3langid scores a text by byte n-grams that an automaton finds in one pass; the log-probabilities of n-grams
+under a language add up, so they add up per word too. That gives every word w an evidence
 
     e(w, class) = sum over the n-grams ending in w of log P(n-gram | class) - log P(n-gram | background),
 
@@ -11,9 +11,9 @@ n-grams, from the sentences in data/romanised.toml and data/romanised_uroman.jso
 
     P(n-gram | class) = (count + PRIOR * background) / (total + PRIOR)          (Dirichlet smoothing)
 
-A word in another script than Latin is evidence for the language of that script alone. The path with the highest
-sum of evidence minus a price per switch says what each word is in (Viterbi 1967); how much it gains over the
-best single class is the evidence for a mixture.
+A word in another script than Latin is evidence for the language of that script alone. The path with the
+highest sum of evidence minus a price per switch says what each word is in (Viterbi 1967); how much it gains
+over the best path that keeps to one language is the evidence for a mixture.
 """
 
 import json
@@ -91,7 +91,9 @@ def _price(a: State, b: State) -> float:
 
 PRICES = np.array([[_price(a, b) for b in STATES] for a in STATES])
 START = np.array([-RARE if state.form in UNUSUAL else 0.0 for state in STATES])
-ONE_LANGUAGE = np.array([[0.0 if a.language == b.language else np.inf for b in STATES] for a in STATES]) + PRICES
+ONE_LANGUAGE = (
+    np.array([[0.0 if a.language == b.language else np.inf for b in STATES] for a in STATES]) + PRICES
+)
 
 
 def folded(text: str) -> str:
@@ -104,8 +106,9 @@ def folded(text: str) -> str:
 class Segmentation:
     """states: one per word. full: per word, whether it counts in full, not as a name or a formula.
 
-    gain: how much better the path is than the best one that keeps to one language, in nats of scaled evidence,
-    switches paid; 0 where that is the path. totals: (len(STATES),), the evidence for each state, START included.
+    gain: how much better the path is than the best one that keeps to one language, in nats of scaled
+    evidence, switches paid; 0 where that is the path. totals: (len(STATES),), the evidence for each state,
+    START included.
     """
 
     states: tuple[State, ...]
@@ -139,7 +142,10 @@ class Identifier:
         features = np.unique(self._walk(pairs)[1])
         mass = np.exp(log_p[features].astype(np.float32)).sum(axis=0)
         columns = np.flatnonzero(mass > mass[reference].min() / 2)
-        return sum(np.exp(log_p[:, column].astype(np.float64)) for column in columns) / len(columns)
+        mean = np.zeros(len(log_p))
+        for column in columns:  # one at a time: all at once would take 100 MB
+            mean += np.exp(log_p[:, column].astype(np.float64)) / len(columns)
+        return mean
 
     def _taught(self, paths: Paths) -> np.ndarray:
         """(n-grams, len(NATIVE) + 1) probabilities: the romanised classes, then Yoruba without marks."""
@@ -188,7 +194,7 @@ class Identifier:
         for row, word in zip(evidence, words, strict=True):
             if script := SCRIPTS.search(word):
                 row[:] = -SCRIPT_EVIDENCE
-                row[N_LATIN + list(NATIVE).index(script.lastgroup)] = SCRIPT_EVIDENCE
+                row[N_LATIN + list(NATIVE).index(str(script.lastgroup))] = SCRIPT_EVIDENCE
             elif not LATIN_LETTER.search(word):
                 row[:] = 0.0
             else:
@@ -205,7 +211,7 @@ class Identifier:
         best, path = viterbi(evidence, PRICES)
         one_language, _ = viterbi(evidence, ONE_LANGUAGE)
         totals = evidence.sum(axis=0)
-        # Romanised languages are too alike to be told apart word by word: a text has one, that of most evidence.
+        # Romanised languages are too alike to be told apart word by word: a text has one, with most evidence.
         romanised = STATES[max(ROMANISED_STATES, key=totals.__getitem__)]
         states = tuple(romanised if STATES[i].form == ROMANISED else STATES[i] for i in path)
         return Segmentation(states, tuple(name_weights(words) >= FIRST), best - one_language, totals)
@@ -216,7 +222,7 @@ def _joined(words: Sequence[str]) -> bytes:
 
 
 def name_weights(words: Sequence[str]) -> np.ndarray:
-    """(len(words),): NAME for a capitalised word among words in lower case, 0 for a formula, 1 for the others.
+    """(len(words),): NAME for a capitalised word among words in lower case, 0 for a formula, else 1.
 
     A formula has digits and fewer than two letters, such as the n of 802.11n; romanised Arabic has more.
     """
@@ -232,7 +238,10 @@ def name_weights(words: Sequence[str]) -> np.ndarray:
 
 
 def viterbi(evidence: np.ndarray, prices: np.ndarray) -> tuple[float, tuple[int, ...]]:
-    """The highest sum of evidence minus prices, and the states that give it. evidence: (n, states), n >= 1."""
+    """The highest sum of evidence minus prices, and the states that give it.
+
+    evidence: (n, states), n >= 1. prices: (states, states), of going from the row's state to the column's.
+    """
     score, back = evidence[0], np.zeros(evidence.shape, dtype=np.intp)
     everywhere = np.arange(evidence.shape[1])
     for row in range(1, len(evidence)):

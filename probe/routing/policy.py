@@ -1,4 +1,4 @@
-"""Which variant serves which language: measured where it has been, else what the family says it is meant for."""
+"""Which variant serves which language: as measured, or else as the family says it is meant."""
 
 from dataclasses import dataclass
 
@@ -46,25 +46,22 @@ def emphasised(family: Family) -> Policy:
 def measured(family: Family, effects: pd.DataFrame, source: str) -> Policy:
     """The emphasised variants that demonstrably help; a language that none helps goes to the baseline.
 
-    effects: variant_effects.csv. What is read is the difference in differences of excess alignment at the mean
-    position, against the strictest reference there is (control and placebo languages, else one of them), on the
-    kind of stimuli with most meanings, at the state where it is largest. A variant helps a language where that
-    is positive with its interval clear of 0, q < 0.05, p < 0.05 for the largest of all states (the state was
-    chosen), and where it is larger than any of the variant's placebo languages shows: that is how far the
-    contrast can be wrong, so a placebo language is never given the variant.
+    effects: variant_effects.csv. What is read is the difference in differences of excess alignment at the
+    mean position, against the strictest reference there is (control and placebo languages, else one of them),
+    on the kind of stimuli with most meanings, at the state where it is largest. A variant helps a language
+    where that is positive with its interval clear of 0, q < 0.05, p < 0.05 for the largest of all states (the
+    state was chosen), and where it is larger than what any of the variant's placebo languages shows: that is
+    how far the contrast can be wrong, so a placebo language is never given the variant.
     """
-    did = effects[
-        (effects.contrast == "did")
-        & (effects.position == PRIMARY_POSITION)
-        & (effects.metric == METRIC)
-        & effects.variant_a.isin([v for v in family.default_variants if v != family.baseline])
-    ]
+    regional = [variant for variant in family.default_variants if family.variants[variant].emphasises]
+    measure = (effects.position == PRIMARY_POSITION) & (effects.metric == METRIC)
+    did = effects.loc[(effects.contrast == "did") & measure & effects.variant_a.isin(regional)]
     if did.empty:
         return Policy(family.name, family.baseline, {}, f"{source}, which has no difference in differences")
     reference = max(did.reference.unique(), key=lambda name: (PLACEBO in name, "control" in name))
-    did = did[did.reference == reference]
+    did = did.query("reference == @reference")
     stimuli = did.loc[did.n.idxmax(), "stimuli"]
-    did = did[did.stimuli == stimuli]
+    did = did.query("stimuli == @stimuli")
     peaks = did.loc[did.groupby(["variant_a", "language"])["diff"].idxmax()]
     limit = peaks[peaks.placebo].groupby("variant_a")["diff"].max()
     shown = (peaks.ci_low > 0) & (peaks.q_value < LEVEL) & (peaks.p_max < LEVEL)

@@ -1,7 +1,7 @@
 """Formal register and dialects, by the cues listed in data/registers.toml.
 
-A text is in a register where the cues found in it weigh at least 1, a strong one weighing 1 and a weak one 1/2,
-each counted once; in a long text, 1 for every 50 words, so that a stray cue in a long report is not a register.
+A text is in a register where the cues found in it weigh at least 1, a strong one weighing 1 and a weak one
+1/2, each counted once; in a long text 1 for every 50 words, so that a stray cue in a report is no register.
 """
 
 import tomllib
@@ -35,7 +35,7 @@ def comparable(word: str, language: str) -> str:
 
 @dataclass(frozen=True)
 class Finding:
-    """Which variety, the weight of its cues, the cues, and for each the first word and the one after the last."""
+    """Which variety, the weight of its cues, and the cues, each with its first word and the one after."""
 
     variety: str
     weight: float
@@ -82,7 +82,7 @@ def _is_affix(cue: str) -> bool:
 
 
 class Registers:
-    """All cues of all languages. Raises ProbeError where the file is malformed or names an unknown language."""
+    """All cues of all languages. Raises ProbeError where the file is malformed or a language is unknown."""
 
     def __init__(self, paths: Paths | None = None):
         source = (paths or Paths()).source(CUES)

@@ -1,6 +1,6 @@
 """What is unusual in the code points of a text, by properties that Unicode gives every character.
 
-No character is listed here: what counts as invisible, as a presentation form, as another script's letter or as
+Characters are not listed: what counts as invisible, as a presentation form, as another script's letter or as
 another digit system follows from the Unicode Character Database (UAX 44), through `regex` and `unicodedata`.
 """
 
@@ -28,8 +28,11 @@ STRETCHED = "stretched by joiners"
 _OURS = sorted({language.script for language in LANGUAGES.values()})
 _UNCASED = "".join(rf"\p{{Script={script}}}" for script in _OURS if script != "Latin")
 
-# A joiner is part of ordinary spelling beside a virama, and a non-joiner between letters that would join (UAX 31).
-_SPELLING = r"(?<=\p{InSC=Virama})\p{Join_Control}|(?<=\p{L})\p{Join_Control}(?=\p{InSC=Virama})|(?<=[\p{jt=D}\p{jt=L}]\p{jt=T}*)\u200c(?=\p{jt=T}*[\p{jt=D}\p{jt=R}])"
+# A joiner is ordinary spelling beside a virama, and a non-joiner between letters that would join (UAX 31).
+_SPELLING = (
+    r"(?<=\p{InSC=Virama})\p{Join_Control}|(?<=\p{L})\p{Join_Control}(?=\p{InSC=Virama})|"
+    r"(?<=[\p{jt=D}\p{jt=L}]\p{jt=T}*)\u200c(?=\p{jt=T}*[\p{jt=D}\p{jt=R}])"
+)
 _EMOJI = (
     r"\p{Regional_Indicator}{2}|[\p{Emoji}]\ufe0f?\u20e3|\p{Emoji}\ufe0f|"
     r"\p{Extended_Pictographic}[\p{Emoji_Modifier}\ufe0f]*"
@@ -58,6 +61,7 @@ STACK = regex.compile(r"\p{Mn}{4,}")
 CLUSTER = regex.compile(r"\P{M}\p{M}+")
 STRETCH = regex.compile(r"(?<=\p{jt=D}\p{M}*)[\p{jt=C}--\p{Join_Control}]+(?=\p{L})", regex.V1)
 LATIN_1_RUN = regex.compile(r"[\u0080-\u00ff\u0152-\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122]{2,}")
+PLAUSIBLE = regex.compile(rf"[\u00a0-\u024f\u1e00-\u1eff\u2000-\u206f{_UNCASED}\p{{M}}]+")
 GREEK_SYMBOL = 3  # letters: what mixes Greek and Latin and is no longer is a unit or a symbol, such as kΩ
 MOST_FINDINGS = 50
 STYLES = {"font", "wide", "narrow", "circle", "square", "isolated", "initial", "medial", "final"}
@@ -65,9 +69,13 @@ STYLES = {"font", "wide", "narrow", "circle", "square", "isolated", "initial", "
 
 @dataclass(frozen=True)
 class UnicodeText:
-    """A text as given, the same in order (`normal`), and what had to be put in order."""
+    """A text in order (`normal`), and what had to be put in order, with places in the text as given.
+
+    repaired: the text with what was read in a wrong encoding put right; the text itself where nothing was.
+    """
 
     normal: str
+    repaired: str
     findings: tuple[Span, ...]
 
 
@@ -97,10 +105,17 @@ def inspect(text: str) -> UnicodeText:
     """The text in NFC without what does not belong, and the findings in order of place. Never raises."""
     repaired = LATIN_1_RUN.sub(lambda run: _as_utf8(run[0]) or run[0], text)
     findings = sorted(
-        [*_hidden(text), *_letters(text), *_look_alikes(text), *_digits(text), *_composition(text), *_marks(text)],
+        [
+            *_hidden(text),
+            *_letters(text),
+            *_look_alikes(text),
+            *_digits(text),
+            *_composition(text),
+            *_marks(text),
+        ],
         key=lambda span: span.start,
     )
-    return UnicodeText(in_order(repaired).strip(), tuple(findings[:MOST_FINDINGS]))
+    return UnicodeText(in_order(repaired).strip(), repaired, tuple(findings[:MOST_FINDINGS]))
 
 
 def in_order(text: str) -> str:
@@ -140,14 +155,14 @@ def _letters(text: str) -> Iterator[Span]:
 
 
 def _look_alikes(text: str) -> Iterator[Span]:
-    """Cased letters of a script that none of the ten languages uses, in a word with others or on their own."""
+    """Cased letters of a script that none of the ten languages uses, in a word with others or alone."""
     if FOREIGN.search(text):
         for word in WORD_RUN.finditer(text):
             foreign = FOREIGN.findall(word[0])
             letters = [c for c in word[0] if c.isalpha()]
             greek = bool(foreign) and all("GREEK" in unicodedata.name(c, "") for c in foreign)
             alone = len(letters) == 1
-            symbol = greek and len(letters) <= GREEK_SYMBOL
+            symbol = greek and len(letters) <= GREEK_SYMBOL and foreign[0] in (letters[0], letters[-1])
             if foreign and not symbol and (alone or len(foreign) < len(letters)):
                 yield Span(word.start(), word.end(), LOOK_ALIKE)
     yield from _spans(WEDGED, text, LOOK_ALIKE)
@@ -189,11 +204,12 @@ def _marks(text: str) -> Iterator[Span]:
 
 
 def _as_utf8(run: str) -> str | None:
-    """What a run of characters was before its UTF-8 bytes were read as Windows-1252; None if it was not that."""
+    """What a run of characters was before its UTF-8 was read as Windows-1252; None if it was not."""
     try:
-        read = b"".join(c.encode("latin-1") if "\x80" <= c <= "\x9f" else c.encode("cp1252") for c in run).decode()
+        read = b"".join(
+            c.encode("latin-1") if "\x80" <= c <= "\x9f" else c.encode("cp1252") for c in run
+        ).decode()
     except (UnicodeEncodeError, UnicodeDecodeError):
         return None
-    # Two accented letters in a row can be valid UTF-8 by chance; they then give rarities such as phonetic letters.
-    plausible = all(regex.match(rf"[\u00a0-\u024f\u1e00-\u1eff\u2000-\u206f{_UNCASED}\p{{M}}]", c) for c in read)
-    return read if plausible else None
+    # Two accented letters in a row can be valid UTF-8 by chance; then they give rare letters.
+    return read if PLAUSIBLE.fullmatch(read) else None
