@@ -1,0 +1,175 @@
+"""A text read: its words, what each is in, and what that says of the whole.
+
+A text counts as a *mixture* where words in a second language are clear, and as *transliterated* where a
+language of another script is written in Latin letters. Romanised Hindi with a few English words is
+transliterated; with a quarter of English words or more it is a mixture.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import regex
+
+from probe.languages import LANGUAGES, PIVOT, label
+from probe.routing.decision import Span
+from probe.routing.identify import (
+    CREOLES,
+    IN_SCRIPT,
+    NAMING,
+    ROMANISED,
+    STATES,
+    Segmentation,
+    State,
+    folded,
+)
+from probe.routing.unicode_text import in_order
+
+READ_WHOLE = 4_000  # characters; of a longer text, WINDOWS windows of WINDOW characters are read
+WINDOWS, WINDOW = 8, 500
+WORD = regex.compile(r"[\p{L}\p{M}\p{Nd}\p{Cf}'’ʼ]*\p{L}(?:[\p{L}\p{M}\p{Nd}\p{Cf}'’ʼ]|-(?=\p{L}))*")
+
+# In nats of scaled evidence; set on the first half of FLORES-200 devtest so that about 1 % of it is flagged.
+MIXED = 2.0  # gain from which two languages in one script are a mixture
+MIXED_UNLIKELY = 4.0  # the same where a romanised language is mixed with another than English
+MIXED_SCRIPTS = 1.3  # and in two scripts
+CLEAR = 2.0  # lead of unmarked Yoruba over every other language
+# In words, or shares of them.
+FEWEST_MIXED = 2  # in the second language, where the script is the same: one may be a loan
+FEWEST_ROMANISED = 2  # in lower case, where the text is in the language's own script otherwise
+UNMARKED = range(
+    3, 11
+)  # in a longer Yoruba text without marks, as 13 % of FLORES is, context makes up for them
+EMBEDDED = 0.25  # with less, English is a loan in romanised text, and another language one in English
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The words of a text, where they stand, and what they are in."""
+
+    places: list[tuple[int, int]]
+    words: list[str]
+    path: Segmentation
+
+    def counts(self, full: bool = False) -> Counter[str]:
+        """Words per language, names left out; with `full`, only those that count in full."""
+        words = zip(self.path.states, self.path.full, strict=True)
+        return Counter(state.language for state, counted in words if state.form != NAMING and counted >= full)
+
+    def span(self, first: int, last: int, what: str) -> Span:
+        return Span(self.places[first][0], self.places[last - 1][1], what)
+
+
+def words_of(text: str) -> tuple[list[tuple[int, int]], list[str]]:
+    """Where words stand, and the words in order; of a long text those of evenly spaced windows."""
+    if len(text) <= READ_WHOLE:
+        windows = [(0, len(text))]
+    else:
+        step = (len(text) - WINDOW) // (WINDOWS - 1)
+        windows = [(start, start + WINDOW) for start in range(0, step * WINDOWS, step)]
+    matches = [match for window in windows for match in WORD.finditer(text, *window)]
+    ordered = [(match.span(), in_order(match[0])) for match in matches]
+    kept = [(place, word) for place, word in ordered if word]
+    return [place for place, _ in kept], [word for _, word in kept]
+
+
+def language(text: Reading) -> str:
+    """The language of most words; of a mixture with English the other one, if it has a quarter of them.
+
+    English is what others borrow from, so it is the other language whose sentence it is, as a rule.
+    """
+    counts = text.counts(full=True) or text.counts()
+    if not counts:
+        return text.path.single.language
+    (most, _), *rest = counts.most_common()
+    if most == PIVOT and rest and rest[0][1] >= EMBEDDED * counts.total() and _is_mixture(text):
+        return rest[0][0]
+    return most
+
+
+def posterior(text: Reading, language: str) -> float:
+    """P(language | words): a softmax over the languages' best classes, of the evidence per root of a word.
+
+    Evidence grows with the number of words, though not independently; dividing by its root keeps the
+    posterior of long texts from being 1 always, as py3langid does.
+    """
+    totals = text.path.totals / np.sqrt(len(text.words))
+    best = {
+        code: max(t for s, t in zip(STATES, totals, strict=True) if s.language == code) for code in LANGUAGES
+    }
+    top = max(best.values())
+    return float(np.exp(best[language] - top) / sum(np.exp(value - top) for value in best.values()))
+
+
+def _is_mixture(text: Reading) -> bool:
+    """Whether words in a second language are clear, and more than a loan or the particle of a name."""
+    states = [state for state in text.path.states if state.form != NAMING]
+    if len({state.script for state in states}) > 1:
+        return len({state.language for state in states}) > 1 and text.path.gain >= MIXED_SCRIPTS
+    second = text.counts(full=True).most_common()[1:]
+    romanised = any(state.form == ROMANISED for state in states)
+    unlikely = romanised and all(state.language != PIVOT for state in states)
+    limit = MIXED_UNLIKELY if unlikely else MIXED
+    return sum(n for _, n in second) >= FEWEST_MIXED and text.path.gain >= limit
+
+
+def mixture(text: Reading, main: str) -> tuple[Span, ...]:
+    """Runs of words in another language than `main`; none where they are a few loans in romanised text."""
+    if not _is_mixture(text):
+        return ()
+    counts = text.counts()
+    loans = counts.total() - counts[main]
+    forms = {s.form for s in text.path.states if s.language == main and s.form != NAMING}
+    if forms == {ROMANISED} and loans < EMBEDDED * counts.total():
+        return ()
+    return tuple(
+        text.span(first, last, f"{label(code)} in {label(main)}")
+        for code, first, last in _runs(text)
+        if code != main
+    )
+
+
+def _runs(text: Reading) -> Iterator[tuple[str, int, int]]:
+    """(language, first word, word after the last) of each stretch in one language, names left out."""
+    codes = [None if state.form == NAMING else state.language for state in text.path.states]
+    for code, run in groupby(enumerate(codes), key=lambda item: item[1]):
+        numbers = [number for number, _ in run]
+        if code:
+            yield code, numbers[0], numbers[-1] + 1
+
+
+def other_script(text: Reading) -> tuple[Span, ...]:
+    """A language of another script in Latin letters: all of the text, or words beside its own script."""
+    state = text.path.single
+    if state.form == ROMANISED:
+        return (text.span(0, len(text.words), f"{label(state.language)} in Latin letters"),)
+    native = {s.language for s in text.path.states if s.form == IN_SCRIPT}
+    romanised = [
+        (i, s.language)
+        for i, s in enumerate(text.path.states)
+        if s.form == ROMANISED and s.language in native and text.words[i].islower()
+    ]
+    if len(romanised) < FEWEST_ROMANISED:
+        return ()
+    return tuple(
+        text.span(i, i + 1, f"{label(code)} in Latin letters, beside its own script") for i, code in romanised
+    )
+
+
+def creole(text: Reading) -> tuple[Span, ...]:
+    code = text.path.single.form
+    if code not in CREOLES:
+        return ()
+    return (text.span(0, len(text.words), f"py3langid takes it for '{code}'"),)
+
+
+def unmarked(text: Reading) -> tuple[Span, ...]:
+    """A short Yoruba text without a single tone mark or underdot, which tell its words apart."""
+    marked = any(folded(word) != word.casefold() for word in text.words)
+    others = max(t for s, t in zip(STATES, text.path.totals, strict=True) if s.language != "yo")
+    lead = text.path.totals[STATES.index(State("yo", IN_SCRIPT))] - others
+    if len(text.words) not in UNMARKED or marked or lead < CLEAR:
+        return ()
+    return (text.span(0, len(text.words), "Yoruba without tone marks and underdots"),)

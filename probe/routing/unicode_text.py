@@ -1,0 +1,215 @@
+"""What is unusual in the code points of a text, by properties that Unicode gives every character.
+
+Characters are not listed: what counts as invisible, as a presentation form, as another script's letter or as
+another digit system follows from the Unicode Character Database (UAX 44), through `regex` and `unicodedata`.
+"""
+
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import regex
+
+from probe.languages import LANGUAGES
+from probe.routing.decision import Span
+
+INVISIBLE, BIDI = "invisible character", "bidirectional control"
+BROKEN = "control, private or unassigned character"
+COMPATIBILITY = "full-width, styled or presentation form of a letter"
+LOOK_ALIKE = "letter of another script inside a word"
+SINGLETON = "character that Unicode holds equal to another"
+DECOMPOSED, MIXED_FORMS = "letters decomposed (not NFC)", "some letters decomposed, others not (not NFC)"
+DIGITS = "digits of another system"
+STACKED = "stacked combining marks"
+MOJIBAKE = "UTF-8 read as Windows-1252"
+STRETCHED = "stretched by joiners"
+
+_OURS = sorted({language.script for language in LANGUAGES.values()})
+_UNCASED = "".join(rf"\p{{Script={script}}}" for script in _OURS if script != "Latin")
+
+# A joiner is ordinary spelling beside a virama, and a non-joiner between letters that would join (UAX 31).
+_SPELLING = (
+    r"(?<=\p{InSC=Virama})\p{Join_Control}|(?<=\p{L})\p{Join_Control}(?=\p{InSC=Virama})|"
+    r"(?<=[\p{jt=D}\p{jt=L}]\p{jt=T}*)\u200c(?=\p{jt=T}*[\p{jt=D}\p{jt=R}])"
+)
+_EMOJI = (
+    r"\p{Regional_Indicator}{2}|[\p{Emoji}]\ufe0f?\u20e3|\p{Emoji}\ufe0f|"
+    r"\p{Extended_Pictographic}[\p{Emoji_Modifier}\ufe0f]*"
+    r"(?:\u200d\p{Extended_Pictographic}[\p{Emoji_Modifier}\ufe0f]*)*[\U000e0020-\U000e007f]*"
+)
+ORDINARY = regex.compile(rf"{_SPELLING}|{_EMOJI}", regex.V1)
+HIDDEN = regex.compile(
+    r"[[\p{Default_Ignorable_Code_Point}\p{Cf}\p{Cc}\p{Co}\p{Cn}\p{Cs}\ufffd]--\s--\p{Prepended_Concatenation_Mark}]",
+    regex.V1,
+)
+NOT_ORDINARY = regex.compile(rf"(?:{ORDINARY.pattern})(*SKIP)(*FAIL)|{HIDDEN.pattern}+", regex.V1)
+WORD_RUN = regex.compile(r"[\p{L}\p{M}\p{Nd}\p{Cf}]+")
+FOREIGN = regex.compile(r"[\p{Cased}--\p{Script=Latin}--\p{Script=Common}]", regex.V1)
+WEDGED = regex.compile(
+    rf"(?<=\p{{Script=Latin}}\p{{M}}*)[{_UNCASED}]+(?=\p{{Script=Latin}})"
+    rf"|(?<=[{_UNCASED}])(?=\p{{Ll}})\p{{Script=Latin}}(?=[{_UNCASED}])"
+)
+NEIGHBOURS = regex.compile(
+    "|".join(
+        rf"(?<=\p{{Script={script}}}\p{{M}}*)(?!\p{{Script={script}}})(?=\p{{L}})[{_UNCASED}]"
+        for script in _OURS
+        if script != "Latin"
+    )
+)
+STACK = regex.compile(r"\p{Mn}{4,}")
+CLUSTER = regex.compile(r"\P{M}\p{M}+")
+STRETCH = regex.compile(r"(?<=\p{jt=D}\p{M}*)[\p{jt=C}--\p{Join_Control}]+(?=\p{L})", regex.V1)
+LATIN_1_RUN = regex.compile(r"[\u0080-\u00ff\u0152-\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122]{2,}")
+PLAUSIBLE = regex.compile(rf"[\u00a0-\u024f\u1e00-\u1eff\u2000-\u206f{_UNCASED}\p{{M}}]+")
+GREEK_SYMBOL = 3  # letters: what mixes Greek and Latin and is no longer is a unit or a symbol, such as kΩ
+MOST_FINDINGS = 50
+STYLES = {"font", "wide", "narrow", "circle", "square", "isolated", "initial", "medial", "final"}
+
+
+@dataclass(frozen=True)
+class UnicodeText:
+    """A text in order (`normal`), and what had to be put in order, with places in the text as given.
+
+    repaired: the text with what was read in a wrong encoding put right; the text itself where nothing was.
+    """
+
+    normal: str
+    repaired: str
+    findings: tuple[Span, ...]
+
+
+@lru_cache(maxsize=4096)
+def _style(character: str) -> bool:
+    """Whether a character stands for plain ones: full-width, mathematical, ligature, presentation form."""
+    tag, _, _ = unicodedata.decomposition(character).partition(">")
+    plain = unicodedata.normalize("NFKC", character)
+    if character < "\u0100" or not tag.startswith("<"):
+        return False
+    if tag[1:] in ("compat", "super"):
+        return unicodedata.category(character) in ("Lu", "Ll", "Lm", "Lo", "Nl") and plain.isalpha()
+    return tag[1:] in STYLES and (tag[1:] in ("wide", "narrow") or plain.isalnum() or not plain.isascii())
+
+
+def _singleton(character: str) -> bool:
+    """Whether NFC replaces the character by a single other one, as it does the Kelvin sign by K."""
+    composed = unicodedata.normalize("NFC", character)
+    return composed != character and len(composed) == 1
+
+
+def _zero(digit: str) -> int:
+    return ord(digit) - unicodedata.decimal(digit)
+
+
+def inspect(text: str) -> UnicodeText:
+    """The text in NFC without what does not belong, and the findings in order of place. Never raises."""
+    repaired = LATIN_1_RUN.sub(lambda run: _as_utf8(run[0]) or run[0], text)
+    findings = sorted(
+        [
+            *_hidden(text),
+            *_letters(text),
+            *_look_alikes(text),
+            *_digits(text),
+            *_composition(text),
+            *_marks(text),
+        ],
+        key=lambda span: span.start,
+    )
+    return UnicodeText(in_order(repaired).strip(), repaired, tuple(findings[:MOST_FINDINGS]))
+
+
+def in_order(text: str) -> str:
+    """NFC, without hidden characters, styled letters made plain."""
+    text = NOT_ORDINARY.sub("", text)
+    styled = {ord(c): unicodedata.normalize("NFKC", c) for c in set(text) if c > "\u00ff" and _style(c)}
+    return unicodedata.normalize("NFC", text.translate(styled))
+
+
+def _spans(pattern: regex.Pattern, text: str, what: str) -> Iterator[Span]:
+    return (Span(m.start(), m.end(), what) for m in pattern.finditer(text))
+
+
+def _hidden(text: str) -> Iterator[Span]:
+    for match in NOT_ORDINARY.finditer(text):
+        first = match[0][0]
+        if regex.match(r"\p{Bidi_Control}", first):
+            what = BIDI
+        else:
+            what = INVISIBLE if regex.match(r"\p{Default_Ignorable_Code_Point}|\p{Cf}", first) else BROKEN
+        yield Span(match.start(), match.end(), f"{what} {' '.join(f'U+{ord(c):04X}' for c in match[0][:3])}")
+
+
+def _letters(text: str) -> Iterator[Span]:
+    """Styled letters and singletons. One or two raised letters, as in 1er, are typography."""
+    rare = {c for c in set(text) if c > "\u00ff"}
+    raised = {c for c in rare if unicodedata.decomposition(c).startswith("<super>")}
+    styled = {c for c in rare - raised if _style(c)}
+    for found, times, what in (
+        (styled, "+", COMPATIBILITY),
+        (raised, "{3,}", COMPATIBILITY),
+        ({c for c in rare if _singleton(c)}, "+", SINGLETON),
+    ):
+        if found:
+            pattern = regex.compile(f"[{''.join(map(regex.escape, sorted(found)))}]{times}")
+            yield from _spans(pattern, text, what)
+
+
+def _look_alikes(text: str) -> Iterator[Span]:
+    """Cased letters of a script that none of the ten languages uses, in a word with others or alone."""
+    if FOREIGN.search(text):
+        for word in WORD_RUN.finditer(text):
+            foreign = FOREIGN.findall(word[0])
+            letters = [c for c in word[0] if c.isalpha()]
+            greek = bool(foreign) and all("GREEK" in unicodedata.name(c, "") for c in foreign)
+            alone = len(letters) == 1
+            symbol = greek and len(letters) <= GREEK_SYMBOL and foreign[0] in (letters[0], letters[-1])
+            if foreign and not symbol and (alone or len(foreign) < len(letters)):
+                yield Span(word.start(), word.end(), LOOK_ALIKE)
+    yield from _spans(WEDGED, text, LOOK_ALIKE)
+    yield from _spans(NEIGHBOURS, text, LOOK_ALIKE)
+
+
+def _digits(text: str) -> Iterator[Span]:
+    """Digits of two systems in one text, or of a system whose script the text is not written in."""
+    digits = {c for c in set(text) if unicodedata.category(c) == "Nd" and not _style(c)}
+    native = {c for c in digits if not c.isascii()}
+    if not native:
+        return
+    scripts = {s for s in _OURS if regex.search(rf"(?=\p{{L}})\p{{Script={s}}}", text)}
+    at_home = all(any(regex.match(rf"\p{{scx={s}}}", c) for s in scripts) for c in native)
+    if len({_zero(c) for c in digits}) > 1 or (scripts and not at_home):
+        yield from _spans(regex.compile(f"[{''.join(sorted(native))}]+"), text, DIGITS)
+
+
+def _composition(text: str) -> Iterator[Span]:
+    """Letters written as base and mark that have a code point of their own."""
+    if unicodedata.is_normalized("NFC", text):
+        return
+    clusters = [m for m in CLUSTER.finditer(text) if len(unicodedata.normalize("NFC", m[0])) < len(m[0])]
+    composed = any(
+        unicodedata.is_normalized("NFC", c) and not unicodedata.is_normalized("NFD", c) for c in set(text)
+    )
+    for cluster in clusters:
+        yield Span(cluster.start(), cluster.end(), MIXED_FORMS if composed else DECOMPOSED)
+
+
+def _marks(text: str) -> Iterator[Span]:
+    yield from _spans(STACK, text, STACKED)
+    stretches = list(_spans(STRETCH, text, STRETCHED))
+    if len(stretches) > 1:
+        yield from stretches
+    for run in LATIN_1_RUN.finditer(text):
+        if _as_utf8(run[0]):
+            yield Span(run.start(), run.end(), MOJIBAKE)
+
+
+def _as_utf8(run: str) -> str | None:
+    """What a run of characters was before its UTF-8 was read as Windows-1252; None if it was not."""
+    try:
+        read = b"".join(
+            c.encode("latin-1") if "\x80" <= c <= "\x9f" else c.encode("cp1252") for c in run
+        ).decode()
+    except (UnicodeEncodeError, UnicodeDecodeError):
+        return None
+    # Two accented letters in a row can be valid UTF-8 by chance; then they give rare letters.
+    return read if PLAUSIBLE.fullmatch(read) else None

@@ -1,0 +1,457 @@
+"""The router: no false alarms on plain text, hits on text made difficult by rule, and any string in."""
+
+import itertools
+import json
+import random
+import time
+import unicodedata
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from organism.corpus import held_out, render
+from probe.errors import ProbeError
+from probe.families import load_family
+from probe.languages import LANGUAGES
+from probe.paths import REPOSITORY, Paths
+from probe.routing import CATEGORIES, Decision, Router, evaluate, route
+from probe.routing.identify import LATIN, NATIVE, Identifier, viterbi
+from probe.routing.policy import emphasised, load_policy, measured
+from probe.routing.registers import Cues, Registers, comparable
+from probe.routing.unicode_text import inspect
+
+OFFICIAL = REPOSITORY.parent / "shared" / "flores200_dataset" / "devtest"
+CALIBRATED_ON = 506  # thresholds were set on the sentences before this one; test beds are made of those after
+PAIRS = list(itertools.permutations(LANGUAGES, 2))
+
+needs_flores = pytest.mark.skipif(not OFFICIAL.exists(), reason=f"no FLORES-200 in {OFFICIAL}")
+
+
+@pytest.fixture(scope="session")
+def flores() -> dict[str, list[str]]:
+    return {
+        code: [line.strip() for line in (OFFICIAL / f"{language.flores}.devtest").open(encoding="utf-8")]
+        for code, language in LANGUAGES.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def parallel(request) -> dict[str, list[str]]:
+    """The same sentences in ten languages: FLORES where it is present, else the organism's."""
+    if OFFICIAL.exists():
+        return {code: lines[CALIBRATED_ON:] for code, lines in request.getfixturevalue("flores").items()}
+    return plain_sentences()
+
+
+def plain_sentences() -> dict[str, list[str]]:
+    return {code: [render(meaning, code) for meaning in held_out()] for code in LANGUAGES}
+
+
+def recall(texts: list[str], category: str) -> float:
+    return float(np.mean([route(text).category == category for text in texts]))
+
+
+# Plain text
+
+
+@needs_flores
+def test_plain_flores_is_left_alone(flores):
+    alarms, wrong = {}, {}
+    for code, lines in flores.items():
+        decisions = [route(line) for line in lines]
+        alarms[code] = Counter(decision.category for decision in decisions)
+        wrong[code] = sum(decision.language != code for decision in decisions) / len(lines)
+    formal = {code: counts.pop("formal_register", 0) / 1012 for code, counts in alarms.items()}
+    others = {code: 1 - counts[None] / 1012 - formal[code] for code, counts in alarms.items()}
+    assert max(wrong.values()) <= 0.005, wrong
+    assert max(others.values()) <= 0.02, others
+    assert np.mean(list(others.values())) <= 0.01, others
+    assert max(formal.values()) <= 0.03, formal
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_plain_short_sentences_are_left_alone(code):
+    probes = json.loads((REPOSITORY / "data" / "concept_probes.json").read_text())
+    texts = [probe["translations"][code] for probe in probes.values()] + plain_sentences()[code]
+    decisions = [route(text) for text in texts]
+    assert sum(d.language != code for d in decisions) <= 0.005 * len(texts)
+    assert sum(d.category is not None for d in decisions) <= 0.02 * len(texts)
+
+
+# Text made difficult by rule
+
+
+def switched_once(pair: tuple[str, str], parallel: dict[str, list[str]], rng: random.Random) -> str:
+    """The beginning of a sentence in one language and the rest of it, in proportion, in another."""
+    i = rng.randrange(len(parallel["en"]))
+    first, second = (parallel[code][i].split() for code in pair)
+    cut = rng.randrange(1, len(first))
+    return " ".join(first[:cut] + second[min(len(second) - 1, round(cut / len(first) * len(second))) :])
+
+
+def alternating(pair: tuple[str, str], parallel: dict[str, list[str]], rng: random.Random) -> str:
+    """Every 2 to 4 words from the other language."""
+    i = rng.randrange(len(parallel["en"]))
+    sentences = [parallel[code][i].split() for code in pair]
+    words, at, turn = [], 0, 0
+    while at < min(map(len, sentences)):
+        n = rng.randrange(2, 5)
+        words += sentences[turn][at : at + n]
+        at, turn = at + n, 1 - turn
+    return " ".join(words)
+
+
+def test_code_switches_are_found(parallel):
+    rng = random.Random(5)
+    assert recall([switched_once(pair, parallel, rng) for pair in PAIRS * 4], "code_switching") >= 0.9
+
+
+def test_alternating_languages_are_found(parallel):
+    rng = random.Random(6)
+    assert recall([alternating(pair, parallel, rng) for pair in PAIRS * 2], "code_switching") >= 0.7
+
+
+@pytest.mark.parametrize("code", NATIVE)
+def test_romanised_text_is_found(code, parallel):
+    uroman = pytest.importorskip("uroman")
+    romaniser = uroman.Uroman()
+    lines = parallel[code][:: max(1, len(parallel[code]) // 60)]
+    texts = [romaniser.romanize_string(line, lcode=LANGUAGES[code].flores[:3]) for line in lines]
+    decisions = [route(text) for text in texts]
+    assert np.mean([d.category == "transliteration" for d in decisions]) >= 0.95
+    assert np.mean([d.language == code for d in decisions]) >= 0.95
+
+
+def into_a_word(text: str, made: str, rng: random.Random) -> str:
+    """`made` put between two letters of a word, so that it stands where no spelling has it."""
+    inside = [i for i in range(1, len(text)) if text[i - 1 : i + 1].isalpha()]
+    at = rng.choice(inside)
+    return text[:at] + made + text[at:]
+
+
+def replaced(text: str, table: dict[str, str], rng: random.Random) -> str:
+    """One letter between two others replaced by the one that looks or means the same, or ""."""
+    inside = [
+        i
+        for i in range(1, len(text) - 1)
+        if text[i] in table and text[i - 1].isalpha() and text[i + 1].isalpha()
+    ]
+    if not inside:
+        return ""
+    at = rng.choice(inside)
+    return text[:at] + table[text[at]] + text[at + 1 :]
+
+
+ZERO_WIDTH = "\u200b\u2060\ufeff\u00ad\u180e\u2063"
+BIDI = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+FULL_WIDTH = {chr(c): chr(c + 0xFEE0) for c in range(0x21, 0x7F)}
+BOLD = {chr(ord("a") + i): chr(0x1D41A + i) for i in range(26)}
+CYRILLIC = dict(zip("aceopxyijs", "асеорхуіјѕ", strict=True))
+GREEK = dict(zip("aiouvkp", "αιουνκρ", strict=True))
+
+
+@pytest.mark.parametrize("made", [ZERO_WIDTH, BIDI], ids=["zero-width", "bidirectional"])
+def test_invisible_characters_are_found(made, parallel):
+    rng = random.Random(7)
+    lines = [line for code in LANGUAGES for line in rng.sample(parallel[code], 30)]
+    assert recall([into_a_word(line, rng.choice(made), rng) for line in lines], "unicode_edge") >= 0.99
+
+
+@pytest.mark.parametrize(
+    "table", [FULL_WIDTH, BOLD, CYRILLIC, GREEK], ids=["wide", "bold", "cyrillic", "greek"]
+)
+def test_look_alike_letters_are_found(table, parallel):
+    rng = random.Random(8)
+    lines = [line for code in LATIN for line in rng.sample(parallel[code], 40)]
+    texts = [text for line in lines if (text := replaced(line, table, rng))]
+    assert len(texts) > 150
+    assert recall(texts, "unicode_edge") >= 0.99
+
+
+@pytest.mark.parametrize("code", ["hi", "bn", "ar"])
+def test_digits_of_two_systems_are_found(code):
+    zero = {"hi": "०", "bn": "০", "ar": "٠"}[code]
+    native = chr(ord(zero) + 5)
+    sentence = plain_sentences()[code][0]
+    assert route(f"{sentence} {native}").category is None
+    assert route(f"{sentence} {native} 7").category == "unicode_edge"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "👨‍👩‍👧‍👦 एक परिवार ❤️",  # joiners and a variation selector in emoji
+        "Je vais bien 👍🏽, 1️⃣ fois",
+        "क्‍ष और र्‍य",  # a joiner after a virama
+        "می‌خواهم",  # a non-joiner between letters that would join
+        "র‌্যাব",  # a non-joiner before a virama
+        "5 µm, 20 °C, m², 1er, 10 kΩ",
+        "የWiFi አገልግሎት",
+        "PDFலிருந்து படிக்கவும்",
+    ],
+)
+def test_ordinary_typography_is_no_finding(text):
+    assert inspect(text).findings == ()
+
+
+@pytest.mark.parametrize("code", ["fr", "es", "yo", "bn", "ta"])
+def test_decomposed_text_is_found(code, parallel):
+    composed = [unicodedata.normalize("NFC", line) for line in parallel[code][:60]]
+    decomposed = [unicodedata.normalize("NFD", line) for line in composed]
+    texts = [d for c, d in zip(composed, decomposed, strict=True) if len(c) < len(d) and len(d) > len(c)]
+    found = [text for text in texts if len(unicodedata.normalize("NFC", text)) < len(text)]
+    assert recall(found, "unicode_edge") >= 0.99
+
+
+def test_misread_encoding_is_repaired():
+    garbled = "मुझे बुखार है".encode().decode("latin-1")
+    decision = route(garbled)
+    assert (decision.category, decision.text, decision.language) == ("unicode_edge", "मुझे बुखार है", "hi")
+
+
+# Properties
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(alphabet=st.characters(), max_size=200))
+def test_any_string_gives_a_decision(text):
+    decision = route(text)
+    assert isinstance(decision, Decision)
+    assert decision.language in LANGUAGES
+    assert decision.category in (None, *CATEGORIES)
+    assert 0 <= decision.confidence <= 1
+    assert decision.reasons
+    assert all(0 <= span.start < span.end <= len(text) for span in decision.spans)
+
+
+@pytest.mark.parametrize("text", ["", " ", "\ud800", "\x00", "123 456", "?!…", "🤒🤒", "\u200b", "\u0301"])
+def test_text_without_words_goes_to_the_baseline(text):
+    decision = route(text)
+    assert decision.variant == "base"
+    assert (decision.language, decision.confidence) == ("en", 0)
+
+
+def some_texts(parallel) -> list[str]:
+    rng = random.Random(9)
+    texts = [line for code in LANGUAGES for line in rng.sample(parallel[code], 12)]
+    texts += [switched_once(pair, parallel, rng) for pair in PAIRS[::3]]
+    return [*texts, "mujhe bukhar hai", "3andi so7al", "Abeg, my pikin dey sick", "fi\u200bever"]
+
+
+def test_decomposing_changes_neither_variant_nor_language(parallel):
+    for text in some_texts(parallel):
+        first, second = (route(unicodedata.normalize(form, text)) for form in ("NFC", "NFD"))
+        assert (first.variant, first.language) == (second.variant, second.language), text
+
+
+def test_a_final_blank_changes_nothing(parallel):
+    for text in some_texts(parallel):
+        assert route(text) == route(f"{text} ")
+
+
+def test_fifty_threads_answer_as_one(parallel):
+    texts = some_texts(parallel)
+    alone = [route(text) for text in texts]
+    with ThreadPoolExecutor(50) as pool:
+        together = list(pool.map(route, texts * 5))
+    assert together == alone * 5
+
+
+@pytest.mark.parametrize(
+    "unit", ["word ", "é", "e\u0301", "а", "\u200b", "Ã©", "बुखार ", "👨\u200d", "٣", "no-", "''"]
+)
+def test_long_input_is_answered_in_bounded_time(unit):
+    text = unit * (100_000 // len(unit))
+    started = time.process_time()
+    route(text)
+    first = time.process_time() - started
+    assert first < 2
+    assert route(text + "x" * 100_000).reasons[-1].startswith("only the first 100000")
+
+
+def test_a_call_takes_a_few_milliseconds(parallel):
+    texts = [line for code in LANGUAGES for line in parallel[code][:20]]
+    times = []
+    for text in texts:
+        started = time.process_time()
+        route(text)
+        times.append(time.process_time() - started)
+    assert np.median(times) < 0.005
+
+
+def test_spans_are_places_in_the_text_as_given():
+    text = "  Mtoto ana homa and she needs some medicine now"
+    decision = route(text)
+    assert decision.category == "code_switching"
+    assert [text[span.start : span.end] for span in decision.spans] == ["and she needs some medicine now"]
+    hidden = route("I have a fe\u200bver").spans[0]
+    assert (hidden.start, hidden.end) == (11, 12)
+
+
+# Registers
+
+
+def test_every_cue_fires_alone_if_strong_and_never_alone_if_weak():
+    cues = Cues("test", "por la presente, usted?, ab-, -xyz, ab-yz?", "es")
+    for text, weight in [
+        ("por la presente", 1.0),
+        ("usted", 0.5),
+        ("abc", 1.0),
+        ("cxyz", 1.0),
+        ("la presente", 0),
+    ]:
+        assert cues.weigh(text.split()).weight == weight
+
+
+def test_cues_are_counted_once_and_name_their_words():
+    found = Cues("test", "de una, che?", "es").weigh("che vino de una vez che".split())
+    assert (found.weight, found.cues, found.places) == (1.5, ("de una", "che"), ((2, 4), (0, 1)))
+
+
+@pytest.mark.parametrize("kind", ["formal", "dialect"])
+def test_listed_strong_cues_are_recognised_in_their_language(kind):
+    import tomllib
+
+    tables = tomllib.loads((REPOSITORY / "data" / "registers.toml").read_text())[kind]
+    assert set(tables) == set(LANGUAGES)
+    registers, missed = Registers(), []
+    for code, varieties in tables.items():
+        for cue in itertools.chain.from_iterable(v.replace("\n", ",").split(",") for v in varieties.values()):
+            cue = cue.strip()
+            if cue and not cue.endswith("?") and "-" not in cue:
+                words = [comparable(word, code) for word in cue.split()]
+                missed += [] if getattr(registers, kind)(words, code) else [cue]
+    assert missed == []
+
+
+def test_a_long_text_needs_more_cues():
+    registers = Registers()
+    filler = ["palabra"] * 120
+    assert registers.formal(["por", "la", "presente"], "es")
+    assert not registers.formal([*filler, "por", "la", "presente"], "es")
+
+
+def test_unknown_language_or_broken_file_is_named(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "registers.toml").write_text('[formal.xx]\na = "b"')
+    with pytest.raises(ProbeError, match="'xx'"):
+        Registers(Paths(tmp_path))
+    (tmp_path / "data" / "registers.toml").write_text("[")
+    with pytest.raises(ProbeError, match=r"registers\.toml"):
+        Registers(Paths(tmp_path))
+
+
+# The path through the words
+
+
+def test_viterbi_finds_what_trying_every_path_finds():
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        evidence, prices = rng.normal(size=(5, 3)), rng.random((3, 3))
+        np.fill_diagonal(prices, 0)
+        best, path = viterbi(evidence, prices)
+
+        def worth(states, evidence=evidence, prices=prices):
+            moves = sum(prices[a, b] for a, b in itertools.pairwise(states))
+            return sum(evidence[row, state] for row, state in enumerate(states)) - moves
+
+        every = max(itertools.product(range(3), repeat=5), key=worth)
+        assert path == every
+        assert best == pytest.approx(worth(every))
+
+
+def test_evidence_of_words_adds_up_to_that_of_the_text():
+    """The sum over words is the sum over n-grams of one walk, whatever the words are cut into."""
+    identifier = Identifier()
+    words = "the doctor said that the child should drink water".split()
+    per_word = identifier._per_word(words, identifier._known)
+    _, features = identifier._walk(f" {' '.join(words)} ".encode())
+    np.testing.assert_allclose(per_word.sum(axis=0), identifier._known[features].sum(axis=0), rtol=1e-5)
+
+
+# Policy and evaluation
+
+
+def test_without_measurements_the_policy_is_what_variants_are_meant_for():
+    policy = emphasised(load_family("tiny-aya", Paths()))
+    assert policy.variants == {
+        **dict.fromkeys(("hi", "bn", "ta"), "fire"),
+        **dict.fromkeys(("sw", "am", "yo"), "earth"),
+    }
+    assert policy.variant("fr") == "base"
+
+
+def test_nano_aya_is_routed_by_its_planted_effects():
+    policy = load_policy("nano-aya")
+    assert policy.variants == {
+        **dict.fromkeys(("hi", "bn", "ta"), "fire"),
+        **dict.fromkeys(("sw", "am", "yo"), "earth"),
+    }
+    assert policy.source.startswith("results/nano-aya/variant_effects.csv")
+    assert policy.source in route("मेरे सिर में दर्द है।", family="nano-aya").reasons[-1]
+
+
+def effect(language: str, **changed) -> dict:
+    row = {
+        "variant_a": "fire", "language": language, "stimuli": "flores", "position": "mean",
+        "metric": "excess", "state": 5, "diff": 0.1, "ci_low": 0.09, "q_value": 0.001, "n": 50,
+        "contrast": "did", "reference": "control:global, placebo languages", "placebo": False, "p_max": 0.001,
+    }  # fmt: skip
+    return row | changed
+
+
+@pytest.mark.parametrize(
+    ("change", "chosen"),
+    [
+        ({}, {"hi": "fire"}),
+        ({"ci_low": -0.001}, {}),
+        ({"q_value": 0.06}, {}),
+        ({"p_max": 0.06}, {}),
+        ({"diff": 0.02, "ci_low": 0.015}, {}),  # a placebo language has 0.03
+        ({"placebo": True}, {}),
+        ({"contrast": "simple"}, {}),
+        ({"position": "last"}, {}),
+    ],
+)
+def test_a_variant_is_chosen_where_it_demonstrably_helps(change, chosen):
+    placebo = effect("sw", diff=0.03, ci_low=0.02, placebo=True)
+    elsewhere = effect("hi", state=4, diff=0.01, ci_low=-0.01, q_value=0.5)
+    effects = pd.DataFrame([effect("hi", **change), elsewhere, placebo])
+    assert measured(load_family("tiny-aya", Paths()), effects, "effects.csv").variants == chosen
+
+
+def test_the_policy_of_an_unknown_family_is_an_error():
+    with pytest.raises(ProbeError, match="no family 'none'"):
+        Router("none")
+
+
+def case(test_id: str, text: str, category: str | None, variant: str, language: str, **more) -> dict:
+    labels = {"failure_category": category, "expected_variant": variant, "language_ground_truth": language}
+    return {"test_id": test_id, "input": text, **labels, **more}
+
+
+def test_evaluation_counts_what_is_right_and_what_is_taken_for_what():
+    cases = [
+        case("a", "mujhe do din se bukhar hai", "transliteration", "fire", "hi", clean="मुझे दो दिन से बुखार है।"),
+        case("b", "The child is well.", "formal_register", "earth", "sw", clean="The ch\u200bild is well."),
+        case("c", "Mtoto ana homa and she needs medicine", "code_switching", "earth", "sw-en"),
+    ]
+    evaluation = evaluate(cases)
+    assert (evaluation.n, evaluation.categories_right, evaluation.variants_right) == (3, 2, 2)
+    assert evaluation.languages_right == 2
+    assert evaluation.confusion["formal_register"]["none"] == 1
+    assert sum(sum(row.values()) for row in evaluation.confusion.values()) == 3
+    assert (evaluation.clean, evaluation.false_alarms) == (2, (("b", "unicode_edge"),))
+    assert json.loads(json.dumps(evaluation.summary()))["category_accuracy"] == pytest.approx(2 / 3)
+
+
+def test_evaluation_names_what_a_case_lacks():
+    with pytest.raises(ProbeError, match="no case"):
+        evaluate([])
+    with pytest.raises(ProbeError, match="case z lacks expected_variant"):
+        evaluate([{"test_id": "z", "input": "", "failure_category": None, "language_ground_truth": "en"}])
