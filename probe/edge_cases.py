@@ -1,0 +1,136 @@
+"""p1_edge_cases.json: inputs that a language router may stumble over, and what should become of them.
+
+Each case has the same meaning three times: `input` (the trouble), `clean` (one language, its own script,
+plain register) and `reference_en` (plain English). So what the trouble costs can be measured.
+"""
+
+import json
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from probe.errors import ProbeError
+from probe.families import Family, LanguageCode
+from probe.languages import PIVOT
+from probe.stimuli import EdgeCase, Text, first_error
+
+FILE = "p1_edge_cases.json"
+FailureCategory = Literal[
+    "code_switching", "transliteration", "formal_register", "low_resource_variant", "unicode_edge"
+]
+
+
+def _spelling(category: object) -> object:
+    """'Code-switching' and 'code switching' are the category code_switching."""
+    if not isinstance(category, str):
+        return category
+    return category.strip().lower().replace("-", "_").replace(" ", "_")
+
+
+class LabelledInput(BaseModel):
+    """What an evaluation needs of a case; a category of null is an input that nothing is wrong with."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    test_id: Text | None = None
+    input: str
+    language_ground_truth: LanguageCode | None = None
+    expected_variant: Text
+    failure_category: Annotated[FailureCategory, BeforeValidator(_spelling)] | None
+    clean: str | None = None
+
+
+class RouterCase(LabelledInput):
+    """One entry of p1_edge_cases.json, complete. `p1_test_assertion` is a Python expression in `route`,
+    `input` and `clean` that holds for a router that does well."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    test_id: str = Field(pattern=r"^P1-\d{3}$")
+    input: Text
+    language_ground_truth: LanguageCode
+    failure_category: FailureCategory
+    routing_recommendation: Text
+    p1_test_assertion: Text
+    reference_en: Text
+    clean: Text
+
+    @model_validator(mode="after")
+    def _clean_is_clean(self):
+        if self.clean == self.input:
+            raise ValueError("the clean form is the input itself")
+        if not unicodedata.is_normalized("NFC", self.clean):
+            raise ValueError("the clean form is not in Unicode normal form C")
+        return self
+
+
+def load_cases(path: Path) -> list[RouterCase]:
+    """The file's cases. Raises ProbeError, naming the case, where one is malformed or an id comes twice."""
+    return _validated(RouterCase, path)
+
+
+def load_labelled(path: Path) -> list[LabelledInput]:
+    """The cases of a file that --evaluate is given: a list, or an object that holds one. Fields that no
+    evaluation needs are ignored. Raises ProbeError, naming the case, where one is malformed."""
+    return _validated(LabelledInput, path)
+
+
+def _validated(model: type, path: Path) -> list:
+    cases = []
+    for number, entry in enumerate(_entries(path), 1):
+        try:
+            cases.append(model.model_validate(entry))
+        except ValidationError as error:
+            raise ProbeError(f"{path}: case {number}: {first_error(error)}") from error
+    ids = [case.test_id for case in cases if case.test_id]
+    if twice := [name for name in ids if ids.count(name) > 1]:
+        raise ProbeError(f"{path}: {twice[0]} comes twice")
+    return cases
+
+
+def _entries(path: Path) -> list:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise ProbeError(f"{path} is no file; the project's own is {FILE}") from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ProbeError(f"{path} is not valid JSON ({error})") from error
+    if isinstance(content, dict):
+        content = next((value for value in content.values() if isinstance(value, list)), None)
+    if not isinstance(content, list) or not content:
+        raise ProbeError(f"{path}: expected a list of cases")
+    return content
+
+
+def expected_variant(language: str, family: Family) -> str:
+    """The first of the default variants that emphasises the language, else the baseline."""
+    return next(
+        (name for name in family.default_variants if language in family.variants[name].emphasises),
+        family.baseline,
+    )
+
+
+def stimuli(cases: Sequence[RouterCase]) -> list[EdgeCase]:
+    """Three per case, in its order: edge_001 (the input), edge_001_clean and edge_001_en (the reference)."""
+    made = []
+    for case in cases:
+        name = f"edge_{case.test_id.removeprefix('P1-')}"
+        for role, suffix, language, text in (
+            ("input", "", case.language_ground_truth, case.input),
+            ("clean", "_clean", case.language_ground_truth, case.clean),
+            ("reference", f"_{PIVOT}", PIVOT, case.reference_en),
+        ):
+            made.append(
+                EdgeCase(
+                    stimulus_id=name + suffix,
+                    language=language,
+                    text=text,
+                    reference_id=case.test_id,
+                    failure_category=case.failure_category,
+                    role=role,
+                )
+            )
+    return made
