@@ -1,9 +1,9 @@
 """Where a variant does worse, and whether the evidence says so: concepts that commit late, and edge cases.
 
-All of it is the closeness of a sentence to what it means in English, against its closeness to what the other
-sentences mean: a change that all English sentences see alike is no change of meaning. Closeness is the cosine
-at the primary position, averaged over the middle half of the states. No state is chosen by looking, so nothing
-has to be paid for a choice, and the number means the same in every variant and language.
+All of it is the closeness of a sentence to its own meaning in English against its closeness to the other
+English sentences: what they all see alike is no change of meaning. Closeness is the cosine at the primary
+position, as a mean over the middle half of the states. No state is chosen by looking at the scores, so no
+choice has to be paid for, and the number is the same thing in every variant.
 """
 
 from collections import defaultdict
@@ -12,28 +12,27 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 from scipy.stats import t as student_t
+from scipy.stats import ttest_1samp
 
 from probe import metrics, resampling
 from probe.errors import ProbeError
-from probe.families import Family
 from probe.languages import PIVOT, TARGETS
 from probe.stimuli import EdgeCase, Manifest, Stimulus
 from probe.store import PRIMARY_POSITION, ActivationStore
 
 ALPHA = 0.05  # a false discovery rate: what has a larger q is not told from zero
-MIN_CASES = 5  # fewer cannot reach p < 0.05 by flipping signs
+MIN_CASES = 5  # fewer tell nothing of their spread
 EVERY = "all"  # the category of all cases together
-BEYOND = "loss - {}"  # the loss beyond that of the baseline
 TESTED = ["value", "ci_low", "ci_high", "p_value"]
 
 CONVENTIONS = {
-    "closeness": f"cosine at '{PRIMARY_POSITION}', averaged over the middle half of the states; matched minus "
+    "closeness": f"cosine at '{PRIMARY_POSITION}', mean over the middle half of the states; matched minus "
     "mean over the other English sentences",
-    "contrasts": "clean: closeness of the clean form; loss: clean form minus input; loss - base: beyond Base's",
-    "one_case": "Student's t of the matched pair against the sentence's own mismatched pairs (Crawford-Howell)",
-    "category": "mean over cases; BCa bootstrap interval over cases; sign-flip p, two-sided, exact up to n = 10",
-    "q_value": "Benjamini-Hochberg: edge_effects over cases and variants of a contrast, edge_categories over "
-    f"categories and variants of a contrast, '{EVERY}' apart; failure_cases over all concepts, languages and "
+    "contrast": "clean: closeness of the clean form; loss: clean form minus input; loss - base: beyond Base",
+    "one case": "matched pair against the sentence's own mismatched pairs, Student's t (Crawford-Howell)",
+    "category": "mean over cases, Student's t",
+    "q_value": "Benjamini-Hochberg; edge_effects: cases and variants of a contrast; edge_categories: "
+    f"categories and variants of a contrast, '{EVERY}' apart; failure_cases: all concepts, languages and "
     "regional variants in which Base commits, failing or not",
     "distinguishable": f"q < {ALPHA}",
 }
@@ -48,7 +47,7 @@ def middle_states(n_states: int) -> slice:
 def closeness(
     store: ActivationStore, sentences: Sequence[Stimulus], pivots: Sequence[Stimulus]
 ) -> np.ndarray:
-    """(n, n) float64 in [-1, 1]: cosine of sentence i with English sentence j, averaged over the middle states.
+    """(n, n) float64 in [-1, 1]: cosine of sentence i with English sentence j, mean over middle states.
 
     Raises MissingActivations where one was not extracted.
     """
@@ -60,8 +59,8 @@ def closeness(
 
 
 def beyond_others(change: np.ndarray) -> np.ndarray:
-    """(n,): the matched pair's value (the diagonal) minus the mean of the sentence's mismatched ones (the rest
-    of its row). change: (n, n), n >= 2, row i of one sentence, column j of one English sentence."""
+    """(n,): the matched pair's value (the diagonal) minus the mean of the sentence's mismatched ones (the
+    rest of its row). change: (n, n), n >= 2, row i of one sentence, column j of one English sentence."""
     n = len(change)
     return (np.diagonal(change) - change.mean(axis=1)) * n / (n - 1)
 
@@ -69,10 +68,9 @@ def beyond_others(change: np.ndarray) -> np.ndarray:
 def single_cases(change: np.ndarray) -> pd.DataFrame:
     """`beyond_others` of each sentence with its 95 % interval and two-sided p, one row per row of `change`.
 
-    A single sentence cannot be resampled. Its n - 1 mismatched pairs show how much a pair varies that has no
-    meaning in common, and the matched pair is compared with them as one patient is with a small control group:
-    t = (matched - mean) / (s sqrt(1 + 1 / (n - 1))), n - 2 degrees of freedom. Where the mismatched pairs do
-    not vary and the effect is zero, p = 1.
+    A single sentence cannot be resampled. Its n - 1 mismatched pairs show how much a pair varies that shares
+    no meaning, and the matched pair is held against them as one patient against a small control group:
+    t = (matched - mean) / (s sqrt(1 + 1 / (n - 1))), n - 2 degrees of freedom. Where nothing changes, p = 1.
     change: (n, n), n >= 4. Returns columns value, ci_low, ci_high, p_value. Raises ValueError for smaller n.
     Source: Crawford and Howell 1998, "Comparing an Individual's Test Score Against Norms Derived from Small
     Samples".
@@ -83,7 +81,7 @@ def single_cases(change: np.ndarray) -> pd.DataFrame:
     others = change[~np.eye(n, dtype=bool)].reshape(n, n - 1)
     value = beyond_others(change)
     error = others.std(axis=1, ddof=1) * np.sqrt(1 + 1 / (n - 1))
-    # What differs by less differs by the order of summation: an input that the tokenizer reads as its clean form.
+    # Less is the order of summation: some inputs are to the tokenizer what their clean forms are.
     value, error = (np.where(np.abs(x) > resampling.ROUNDING, x, 0.0) for x in (value, error))
     with np.errstate(divide="ignore", invalid="ignore"):
         p = np.where(value == 0, 1.0, 2 * student_t.sf(np.abs(value) / error, n - 2))
@@ -134,7 +132,7 @@ def edge_cases(manifest: Manifest) -> dict[str, dict[str, EdgeCase]]:
 
 
 def edge_tables(
-    stores: Mapping[str, ActivationStore], manifest: Manifest, family: Family
+    stores: Mapping[str, ActivationStore], manifest: Manifest, baseline: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What the edge cases lose, by case and by category (with all of them as EVERY).
 
@@ -154,10 +152,11 @@ def edge_tables(
         }
     )
     by_case, by_category = [], []
-    for variant, contrast, change in _contrasts(stores, cases, family.baseline):
+    for variant, contrast, change in _contrasts(stores, cases, baseline):
         keys = {"variant": variant, "contrast": contrast}
-        by_case.append(labels.join(single_cases(change)).assign(**keys))
-        by_category += [keys | row for row in _categories(beyond_others(change), labels.failure_category)]
+        alone = single_cases(change)
+        by_case.append(labels.join(alone).assign(**keys))
+        by_category += [keys | row for row in _categories(alone.value.to_numpy(), labels.failure_category)]
     return _case_table(pd.concat(by_case, ignore_index=True)), _category_table(pd.DataFrame(by_category))
 
 
@@ -177,7 +176,7 @@ def _contrasts(
         if variant == baseline:
             loss_of_baseline = loss
         else:
-            yield variant, BEYOND.format(baseline), loss - loss_of_baseline
+            yield variant, f"loss - {baseline}", loss - loss_of_baseline
 
 
 def _categories(scores: np.ndarray, category: pd.Series) -> Iterator[dict]:
@@ -189,12 +188,13 @@ def _categories(scores: np.ndarray, category: pd.Series) -> Iterator[dict]:
 
 
 def _mean(scores: np.ndarray) -> dict[str, float]:
-    column = scores[:, None]
-    value, low, high = resampling.interval(
-        lambda weights: weights @ column / weights.sum(axis=1, keepdims=True), len(scores)
-    )
-    p, _ = resampling.sign_flip(column)
-    return {"value": value[0], "ci_low": low[0], "ci_high": high[0], "p_value": p[0]}
+    """Student's t, not the bootstrap and the sign flips used elsewhere: at n = 6 a 95 % BCa interval covers
+    91 to 94 % of simulated data sets (t: 92 to 96 %), and no p of 2**6 flips survives a correction for 25."""
+    if not scores.any():
+        return {"value": 0.0, "ci_low": 0.0, "ci_high": 0.0, "p_value": 1.0}
+    test = ttest_1samp(scores, 0)
+    low, high = test.confidence_interval(resampling.CONFIDENCE)
+    return {"value": scores.mean(), "ci_low": low, "ci_high": high, "p_value": test.pvalue}
 
 
 def _case_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -208,8 +208,20 @@ def _category_table(table: pd.DataFrame) -> pd.DataFrame:
     return table[["variant", "failure_category", "contrast", *TESTED, "q_value", "distinguishable", "n"]]
 
 
-def with_q_values(table: pd.DataFrame, families) -> pd.DataFrame:
-    """The table with q_value, Benjamini-Hochberg within each family (what `groupby` takes), and
-    distinguishable."""
-    q = table.groupby(families)["p_value"].transform(lambda p: resampling.benjamini_hochberg(p.to_numpy()))
+def with_q_values(table: pd.DataFrame, within=None) -> pd.DataFrame:
+    """The table with q_value, Benjamini-Hochberg within each group (`within` as groupby takes it; None for
+    one group), and distinguishable."""
+    groups = table.groupby(np.zeros(len(table)) if within is None else within)
+    q = groups["p_value"].transform(lambda p: resampling.benjamini_hochberg(p.to_numpy()))
     return table.assign(q_value=q, distinguishable=q < ALPHA)
+
+
+def summary(by_category: pd.DataFrame) -> str:
+    """One line: the losses of categories that are told from zero. A negative loss is a gain, and says so."""
+    table = by_category[(by_category.failure_category != EVERY) & (by_category.contrast != "clean")]
+    found = table[table.distinguishable]
+    named = [
+        f"{row.failure_category} in {row.variant} ({row.contrast} {row.value:+.3f})"
+        for row in found.itertuples()
+    ]
+    return f"{len(found)} of {len(table)} losses told from zero{': ' if named else ''}{', '.join(named)}"
