@@ -30,20 +30,23 @@ def _spelling(category: object) -> object:
     return category.strip().lower().replace("-", "_").replace(" ", "_")
 
 
+Category = Annotated[FailureCategory, BeforeValidator(_spelling)]
+
+
 class LabelledInput(BaseModel):
     """What an evaluation needs of a case; a category of null is an input that nothing is wrong with."""
 
     model_config = ConfigDict(extra="ignore")
 
-    test_id: Text | None = None
+    test_id: str | None = None
     input: str
     language_ground_truth: LanguageCode | None = None
     expected_variant: Text
-    failure_category: Annotated[FailureCategory, BeforeValidator(_spelling)] | None
+    failure_category: Category | None
     clean: str | None = None
 
 
-class RouterCase(LabelledInput):
+class RouterCase(BaseModel):
     """One entry of p1_edge_cases.json, complete. `p1_test_assertion` is a Python expression in `route`,
     `input` and `clean` that holds for a router that does well."""
 
@@ -52,6 +55,7 @@ class RouterCase(LabelledInput):
     test_id: str = Field(pattern=r"^P1-\d{3}$")
     input: Text
     language_ground_truth: LanguageCode
+    expected_variant: Text
     failure_category: FailureCategory
     routing_recommendation: Text
     p1_test_assertion: Text
@@ -117,20 +121,17 @@ def stimuli(cases: Sequence[RouterCase]) -> list[EdgeCase]:
     """Three per case, in its order: edge_001 (the input), edge_001_clean and edge_001_en (the reference)."""
     made = []
     for case in cases:
-        name = f"edge_{case.test_id.removeprefix('P1-')}"
-        for role, suffix, language, text in (
-            ("input", "", case.language_ground_truth, case.input),
-            ("clean", "_clean", case.language_ground_truth, case.clean),
-            ("reference", f"_{PIVOT}", PIVOT, case.reference_en),
-        ):
-            made.append(
-                EdgeCase(
-                    stimulus_id=name + suffix,
-                    language=language,
-                    text=text,
-                    reference_id=case.test_id,
-                    failure_category=case.failure_category,
-                    role=role,
-                )
-            )
+        language, name = case.language_ground_truth, f"edge_{case.test_id.removeprefix('P1-')}"
+        shared = {"reference_id": case.test_id, "failure_category": case.failure_category}
+        made += [
+            EdgeCase(stimulus_id=name, language=language, text=case.input, role="input", **shared),
+            EdgeCase(stimulus_id=f"{name}_clean", language=language, text=case.clean, role="clean", **shared),
+            EdgeCase(
+                stimulus_id=f"{name}_{PIVOT}",
+                language=PIVOT,
+                text=case.reference_en,
+                role="reference",
+                **shared,
+            ),
+        ]
     return made
