@@ -158,8 +158,8 @@ def write_edge(
     print(f"{path}: {failures.summary(by_category)}")
 
 
-def print_route(text: str, as_json: bool) -> None:
-    decision = route(text)
+def print_route(text: str, family: str, as_json: bool) -> None:
+    decision = route(text, family)
     if as_json:
         print(json.dumps(dataclasses.asdict(decision), ensure_ascii=False))
         return
@@ -176,7 +176,7 @@ def print_evaluation(path: Path, as_json: bool) -> None:
 
 def work(args: argparse.Namespace) -> None:
     if args.route is not None:
-        print_route(args.route, args.json)
+        print_route(args.route, args.family, args.json)
     elif args.evaluate is not None:
         print_evaluation(args.evaluate, args.json)
     elif args.json:

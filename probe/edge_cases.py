@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from probe.errors import ProbeError
-from probe.families import Family, LanguageCode
+from probe.families import LanguageCode
 from probe.languages import PIVOT
 from probe.stimuli import EdgeCase, Text, first_error
 
@@ -107,14 +107,6 @@ def _entries(path: Path) -> list:
     if not isinstance(content, list) or not content:
         raise ProbeError(f"{path}: expected a list of cases")
     return content
-
-
-def expected_variant(language: str, family: Family) -> str:
-    """The first of the default variants that emphasises the language, else the baseline."""
-    return next(
-        (name for name in family.default_variants if language in family.variants[name].emphasises),
-        family.baseline,
-    )
 
 
 def stimuli(cases: Sequence[RouterCase]) -> list[EdgeCase]:
