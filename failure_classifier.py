@@ -133,9 +133,10 @@ def measure(args: argparse.Namespace) -> None:
     regional = [v for v in variants if family.variants[v].emphasises and f"{v}_layer" in commitments]
     evidence = failures.concept_evidence(stores, manifest, family.baseline, regional)
     table = cases(commitments, evidence, family, manifest)
+    files = (paths.source(family.manifest), source)
     metadata = results.provenance(
         params={"family": family.name, "variants": list(stores), "tolerated_delay": TOLERATED_DELAY},
-        inputs={paths.name(source): results.sha256(source)}
+        inputs={paths.name(file): results.sha256(file) for file in files}
         | {f"activations/{family.name}/{name}": store.fingerprint() for name, store in stores.items()},
         models={variant: store.index.identity["revision"] for variant, store in stores.items()},
         **failures.CONVENTIONS,
@@ -169,16 +170,26 @@ def print_route(text: str, family: str, as_json: bool) -> None:
         print(f"- {reason}")
 
 
-def print_evaluation(path: Path, as_json: bool) -> None:
-    evaluation = evaluate(edge_cases.load_labelled(path))
-    print(json.dumps(dataclasses.asdict(evaluation), ensure_ascii=False) if as_json else evaluation)
+def print_evaluation(path: Path, family: str, as_json: bool) -> None:
+    evaluation = evaluate([case.model_dump() for case in edge_cases.load_labelled(path)], family)
+    if as_json:
+        print(json.dumps(evaluation.summary(), ensure_ascii=False))
+        return
+    n = evaluation.n
+    print(pd.DataFrame(evaluation.confusion).T.to_string())
+    print(f"rows: expected; columns: decided. {evaluation.policy}")
+    print(f"false alarms on clean forms: {len(evaluation.false_alarms)} of {evaluation.clean}")
+    print(
+        f"right of {n}: {evaluation.categories_right} categories, {evaluation.variants_right} variants, "
+        f"{evaluation.languages_right} languages"
+    )
 
 
 def work(args: argparse.Namespace) -> None:
     if args.route is not None:
         print_route(args.route, args.family, args.json)
     elif args.evaluate is not None:
-        print_evaluation(args.evaluate, args.json)
+        print_evaluation(args.evaluate, args.family, args.json)
     elif args.json:
         raise ProbeError("--json goes with --route TEXT or --evaluate FILE")
     else:

@@ -8,7 +8,7 @@ import json
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -30,19 +30,17 @@ def _spelling(category: object) -> object:
     return category.strip().lower().replace("-", "_").replace(" ", "_")
 
 
-Category = Annotated[FailureCategory, BeforeValidator(_spelling)]
-
-
 class LabelledInput(BaseModel):
-    """What an evaluation needs of a case; a category of null is an input that nothing is wrong with."""
+    """What an evaluation needs of a case. A category of null is an input that nothing is wrong with; the
+    language of a mixed text may be several, as in "hi-en"."""
 
     model_config = ConfigDict(extra="ignore")
 
-    test_id: str | None = None
+    test_id: Text
     input: str
-    language_ground_truth: LanguageCode | None = None
+    language_ground_truth: Text
     expected_variant: Text
-    failure_category: Category | None
+    failure_category: Annotated[FailureCategory, BeforeValidator(_spelling)] | None
     clean: str | None = None
 
 
@@ -71,31 +69,36 @@ class RouterCase(BaseModel):
         return self
 
 
+_Case = TypeVar("_Case", bound=BaseModel)
+
+
 def load_cases(path: Path) -> list[RouterCase]:
     """The file's cases. Raises ProbeError, naming the case, where one is malformed or an id comes twice."""
-    return _validated(RouterCase, path)
-
-
-def load_labelled(path: Path) -> list[LabelledInput]:
-    """The cases of a file that --evaluate is given: a list, or an object that holds one. Fields that no
-    evaluation needs are ignored. Raises ProbeError, naming the case, where one is malformed."""
-    return _validated(LabelledInput, path)
-
-
-def _validated(model: type, path: Path) -> list:
-    cases = []
-    for number, entry in enumerate(_entries(path), 1):
-        try:
-            cases.append(model.model_validate(entry))
-        except ValidationError as error:
-            raise ProbeError(f"{path}: case {number}: {first_error(error)}") from error
-    ids = [case.test_id for case in cases if case.test_id]
+    cases = [_validated(RouterCase, path, number, entry) for number, entry in enumerate(_entries(path), 1)]
+    ids = [case.test_id for case in cases]
     if twice := [name for name in ids if ids.count(name) > 1]:
         raise ProbeError(f"{path}: {twice[0]} comes twice")
     return cases
 
 
-def _entries(path: Path) -> list:
+def load_labelled(path: Path) -> list[LabelledInput]:
+    """The cases of a file that --evaluate is given: a list, or an object that holds one. Where a case has no
+    id, its number is one; fields that no evaluation needs are ignored. Raises ProbeError, naming the case,
+    where one is malformed."""
+    return [
+        _validated(LabelledInput, path, number, {"test_id": str(number)} | entry)
+        for number, entry in enumerate(_entries(path), 1)
+    ]
+
+
+def _validated(model: type[_Case], path: Path, number: int, entry: dict) -> _Case:
+    try:
+        return model.model_validate(entry)
+    except ValidationError as error:
+        raise ProbeError(f"{path}: case {number}: {first_error(error)}") from error
+
+
+def _entries(path: Path) -> list[dict]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError) as error:
@@ -104,7 +107,7 @@ def _entries(path: Path) -> list:
         raise ProbeError(f"{path} is not valid JSON ({error})") from error
     if isinstance(content, dict):
         content = next((value for value in content.values() if isinstance(value, list)), None)
-    if not isinstance(content, list) or not content:
+    if not isinstance(content, list) or not content or not all(isinstance(e, dict) for e in content):
         raise ProbeError(f"{path}: expected a list of cases")
     return content
 

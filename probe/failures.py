@@ -192,8 +192,8 @@ def _contrasts(
 
 def _categories(scores: pd.DataFrame) -> Iterator[dict]:
     """The mean of each category and of all cases, by Student's t. Not by bootstrap and sign flips, as in the
-    other tables: at n = 6 a 95 % BCa interval covers 91 to 94 % of simulated data sets (t: 92 to 96 %), and no
-    p of 2**6 flips survives a correction for 25."""
+    other tables: at n = 6 a 95 % BCa interval covers 91 to 94 % of simulated data sets (t: 92 to 96 %), and
+    no p of 2**6 flips survives a correction for 25."""
     for name in (*dict.fromkeys(scores.failure_category), EVERY):
         own = scores.value[(scores.failure_category == name) | (name == EVERY)].to_numpy()
         n = len(own)

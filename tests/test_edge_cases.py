@@ -183,10 +183,20 @@ def test_a_file_that_is_not_there_is_an_error(tmp_path):
 
 def test_labelled_inputs_of_others_may_be_clean_and_may_say_more(tmp_path):
     rows = [
-        {"input": "", "expected_variant": "base", "failure_category": None, "author": "someone"},
-        {"input": "x", "expected_variant": "fire", "failure_category": "Code-Switching"},
-    ]
+        {
+            "input": "", "expected_variant": "base", "failure_category": None, "language_ground_truth": "en",
+            "author": "someone",
+        },
+        {
+            "input": "x", "expected_variant": "fire", "failure_category": "Code-Switching",
+            "language_ground_truth": "hi-en", "test_id": "mine",
+        },
+    ]  # fmt: skip
     for content in (rows, {"version": 1, "cases": rows}):
         first, second = load_labelled(written(tmp_path, content))
-        assert (first.input, first.failure_category, first.language_ground_truth) == ("", None, None)
-        assert second.failure_category == "code_switching"
+        assert (first.test_id, first.input, first.failure_category) == ("1", "", None)
+        assert (second.test_id, second.failure_category) == ("mine", "code_switching")
+    with pytest.raises(ProbeError, match="case 1: language_ground_truth"):
+        load_labelled(written(tmp_path, [{k: v for k, v in rows[0].items() if k != "language_ground_truth"}]))
+    with pytest.raises(ProbeError, match="expected a list of cases"):
+        load_labelled(written(tmp_path, ["text"]))

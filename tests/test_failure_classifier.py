@@ -9,8 +9,9 @@ import batch_runner
 import build_stimuli
 import failure_classifier
 from failure_classifier import LATE, NEVER, failure
+from probe import edge_cases
 from probe.families import load_family
-from probe.paths import Paths
+from probe.paths import REPOSITORY, Paths
 from probe.stimuli import load_manifest
 
 EVIDENCE = ["variant", "effect", "ci_low", "ci_high", "p_value", "q_value", "significant"]
@@ -159,12 +160,28 @@ def test_route_tells_a_reader_and_a_program_the_same(capsys):
 
 def test_evaluate_gives_its_counts_to_a_reader_and_as_json(tmp_path, capsys):
     path = tmp_path / "cases.json"
-    case = {"input": "The doctor is in.", "expected_variant": "base", "failure_category": None}
-    path.write_text(json.dumps([case]))
+    labels = {"expected_variant": "base", "language_ground_truth": "en", "failure_category": None}
+    wrong = labels | {"failure_category": "unicode_edge", "expected_variant": "fire"}
+    text = "The doctor will see you tomorrow morning."
+    path.write_text(json.dumps([{"input": text, "clean": text} | labels, {"input": text} | wrong]))
     assert failure_classifier.main(["--evaluate", str(path), "--json"]) == 0
-    assert "accuracy" in capsys.readouterr().out
+    counts = json.loads(capsys.readouterr().out)
+    assert (counts["n"], counts["category_accuracy"], counts["variant_accuracy"]) == (2, 0.5, 0.5)
+    assert (counts["clean"], counts["false_alarms"]) == (1, [])
+    assert failure_classifier.main(["--evaluate", str(path)]) == 0
+    told = capsys.readouterr().out
+    assert "right of 2: 1 categories, 1 variants, 2 languages" in told
+    assert "false alarms on clean forms: 0 of 1" in told
     assert failure_classifier.main(["--evaluate", str(tmp_path / "none.json")]) == 1
     assert "none.json is no file" in capsys.readouterr().err
+
+
+def test_the_projects_own_cases_are_routed_as_they_should(capsys):
+    assert failure_classifier.main(["--evaluate", str(REPOSITORY / edge_cases.FILE), "--json"]) == 0
+    counts = json.loads(capsys.readouterr().out)
+    assert counts["n"] == 32
+    assert counts["variant_accuracy"] == 1
+    assert counts["category_accuracy"] >= 30 / 32
 
 
 @pytest.mark.parametrize("options", [["--route", "x", "--evaluate", "y"], ["--route"]])
