@@ -1,16 +1,19 @@
 """Stage 1: the sentences that every other stage works on.
 
-Reads   data/concept_probes.json, FLORES-200 devtest (a folder, the official archive, or the hub)
+Reads   data/concept_probes.json, p1_edge_cases.json, FLORES-200 devtest (a folder, the official archive, or
+        the hub)
 Writes  data/stimulus_manifest.json, or the family's own manifest
 Run     uv run build_stimuli.py
         uv run build_stimuli.py --flores-dir flores200_dataset     (nothing is downloaded)
-        uv run build_stimuli.py --flores none                      (the concept probes alone)
+        uv run build_stimuli.py --flores none                      (probes and edge cases alone)
+        uv run build_stimuli.py --parallel DIR                     (and your own: en.txt, hi.txt, ... in DIR)
         uv run build_stimuli.py --family nano-aya                  (probes and held-out corpus sentences)
 
-Where no source of FLORES-200 works, the manifest holds the probes alone and says so.
+Where no source of FLORES-200 works, the manifest does without and says so.
 """
 
 import argparse
+import logging
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -19,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from pydantic import ValidationError
 
 from organism import corpus
-from probe import flores, stage
+from probe import edge_cases, flores, parallel_corpus, stage
 from probe.errors import ProbeError
 from probe.families import Family
 from probe.languages import LANGUAGES
@@ -27,6 +30,7 @@ from probe.paths import Paths
 from probe.results import sha256, to_json, write_bytes
 from probe.stimuli import (
     KINDS,
+    EdgeCase,
     FloresSentence,
     Manifest,
     ParallelSentence,
@@ -34,6 +38,8 @@ from probe.stimuli import (
     load_concepts,
     probe_sentences,
 )
+
+log = logging.getLogger(__name__)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -53,6 +59,13 @@ def parser() -> argparse.ArgumentParser:
         default=flores.N_DEFAULT,
         metavar="N",
         help="sentences in each language, those on health first (%(default)s)",
+    )
+    parser.add_argument(
+        "--parallel",
+        type=Path,
+        metavar="DIR",
+        help="a parallel corpus: {code}.txt per language, line i of each saying the same (for nano-aya, in "
+        "place of its held-out sentences)",
     )
     return parser
 
@@ -124,6 +137,21 @@ def read_held_out(paths: Paths) -> tuple[list[ParallelSentence], dict]:
     return sentences, {"lexicons": {paths.name(file): sha256(file) for file in files}}
 
 
+def read_parallel(folder: Path, paths: Paths) -> tuple[list[ParallelSentence], dict]:
+    """Raises ProbeError where the folder is not a parallel corpus."""
+    found = parallel_corpus.read(folder)
+    if any(found.dropped.values()):
+        counts = ", ".join(f"{n} {why}" for why, n in found.dropped.items())
+        log.warning("%s: lines dropped in all languages: %s", folder, counts)
+    return found.sentences, {"folder": paths.name(folder), "files": found.files, "dropped": found.dropped}
+
+
+def read_edge(paths: Paths) -> tuple[list[EdgeCase], dict]:
+    path = paths.source(edge_cases.FILE)
+    sentences = edge_cases.stimuli(edge_cases.load_cases(path))
+    return sentences, {"file": paths.name(path), "sha256": sha256(path)}
+
+
 def build(args: argparse.Namespace, paths: Paths, family: Family) -> Manifest:
     """Raises ProbeError for an input that is missing or malformed, and for a text or an id given twice."""
     organism = of_organism(family)
@@ -132,13 +160,18 @@ def build(args: argparse.Namespace, paths: Paths, family: Family) -> Manifest:
     flores_sentences, flores_source, tried = read_flores(
         args.flores_dir, automatic, args.flores_per_language, paths
     )
-    parallel, held_out = read_held_out(paths) if organism else ([], None)
-    kinds = {"probes": probes, "flores": flores_sentences, "parallel": parallel, "edge": []}
+    if args.parallel:
+        parallel, corpus_source = read_parallel(args.parallel, paths)
+    else:
+        parallel, corpus_source = read_held_out(paths) if organism else ([], None)
+    edge, edge_file = read_edge(paths)
+    kinds = {"probes": probes, "flores": flores_sentences, "parallel": parallel, "edge": edge}
+    sources = {"probes": probe_file, "flores": flores_source, "parallel": corpus_source, "edge": edge_file}
     metadata = {
         "family": family.name,
         "languages": list(LANGUAGES),
         "counts": {kind: len(kinds[kind]) for kind in KINDS},
-        "sources": {"probes": probe_file, "flores": flores_source, "parallel": held_out},
+        "sources": sources,
         "flores_tried": tried,
     }
     try:

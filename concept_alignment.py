@@ -20,12 +20,13 @@ from pathlib import Path
 import pandas as pd
 
 from probe import findings, published, resampling, results, stage
+from probe.activations import open_stores
 from probe.commitment import CONSECUTIVE, THRESHOLD, commitment_layer, commitment_matrix
 from probe.errors import ProbeError
 from probe.families import Family
 from probe.measurement import PRIMARY_METRIC, Measurement, measure
 from probe.paths import Paths
-from probe.stimuli import Manifest, load_manifest
+from probe.stimuli import load_manifest
 from probe.store import PRIMARY_POSITION, ActivationStore
 
 __all__ = ["commitment_layer", "main"]
@@ -42,22 +43,6 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where that re-analysis goes")
     return parser
-
-
-def open_stores(
-    paths: Paths, family: Family, variants: list[str], manifest: Manifest
-) -> dict[str, ActivationStore]:
-    """The variants' activations, checked to be complete and of this manifest."""
-    manifest_sha256 = results.sha256(paths.source(family.manifest))
-    stores = {}
-    for variant in variants:
-        command = f"uv run batch_runner.py --local --family {family.name} --variants {variant}"
-        store = ActivationStore(paths.activations(family.name, variant), command)
-        if store.index.identity.get("manifest_sha256") != manifest_sha256:
-            raise ProbeError(f"{store.folder} was extracted from another manifest; run: {command} --fresh")
-        store.require([stimulus.stimulus_id for stimulus in manifest])
-        stores[variant] = store
-    return stores
 
 
 def provenance(

@@ -1,31 +1,54 @@
-"""Stage 4: where a regional variant does worse than Base.
+"""Stage 4: where a regional variant does worse than Base, what troublesome input costs, and a router for it.
 
-Reads   results/{family}/commitment_matrix.csv   the family's stimulus manifest
-Writes  results/{family}/failure_cases.csv
+Reads   results/{family}/commitment_matrix.csv   activations/{family}/{variant}/   the family's manifest
+Writes  results/{family}/failure_cases.csv, edge_effects.csv, edge_categories.csv
 Run     uv run failure_classifier.py --family nano-aya
+        uv run failure_classifier.py --route "mujhe kal raat se bukhar hai"            (no results needed)
+        uv run failure_classifier.py --evaluate p1_edge_cases.json --json
 
-A case is a concept and a language that a regional variant commits to more than 4 states later than Base, or
-never where Base does commit.
+A failure is a concept and a language that a regional variant commits to more than 4 states later than Base,
+or never where Base does; it is significant where the sentence also lost closeness to its own meaning. Edge
+cases are those of p1_edge_cases.json: what closeness the input loses against its clean form.
 """
 
 import argparse
+import dataclasses
+import json
+import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
-from probe import results, stage
+from probe import edge_cases, failures, results, stage
+from probe.activations import open_stores
 from probe.errors import ProbeError
 from probe.families import Family
+from probe.paths import Paths
+from probe.routing import Decision, evaluate, route
 from probe.stimuli import Manifest, load_manifest
+from probe.store import ActivationStore
+
+__all__ = ["Decision", "main", "route"]
+
+log = logging.getLogger(__name__)
 
 TOLERATED_DELAY = 4  # states
 LATE, NEVER = "late_commitment", "no_commitment"
 PREVIEW = 60  # characters
+FAILURES, EFFECTS, CATEGORIES = "failure_cases.csv", "edge_effects.csv", "edge_categories.csv"
 
 
 def parser() -> argparse.ArgumentParser:
-    return stage.parser(__doc__)
+    parser = stage.parser(__doc__)
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--route", metavar="TEXT", help="say which variant should have this text, and why")
+    instead.add_argument("--evaluate", type=Path, metavar="FILE", help="route the cases of a file, and count")
+    parser.add_argument(
+        "--json", action="store_true", help="with --route or --evaluate: for a program to read"
+    )
+    return parser
 
 
 def failure(regional: int | None, baseline: int | None) -> str | None:
@@ -37,42 +60,60 @@ def failure(regional: int | None, baseline: int | None) -> str | None:
     return LATE if regional - baseline > TOLERATED_DELAY else None
 
 
-def cases(commitments: pd.DataFrame, family: Family, manifest: Manifest) -> pd.DataFrame:
-    """One row per concept and language in which at least one regional variant fails, per category."""
-    measured = [column.removesuffix("_layer") for column in commitments.columns if column.endswith("_layer")]
-    regional = [variant for variant in measured if family.variants[variant].emphasises]
+def cases(
+    commitments: pd.DataFrame, evidence: pd.DataFrame, family: Family, manifest: Manifest
+) -> pd.DataFrame:
+    """One row per concept, language and regional variant that fails, with the evidence for it.
+
+    evidence: what `failures.concept_evidence` returns. q-values are over all that could have failed (Base
+    commits), for what did fail was picked by the very scores that are tested.
+    """
+    layers = [column for column in commitments.columns if column.endswith("_layer")]
+    could_fail = commitments[commitments[f"{family.baseline}_layer"].notna()]
+    tested = could_fail.merge(evidence, on=["concept_id", "language"], validate="one_to_many")
+    tested = failures.with_q_values(tested)
     texts = {(s.concept_id, s.language): s for s in manifest.probes}
     rows = []
-    for cell in commitments.to_dict("records"):
-        layers = {v: None if pd.isna(cell[f"{v}_layer"]) else int(cell[f"{v}_layer"]) for v in measured}
+    for cell in tested.to_dict("records"):
+        commits = {name: None if pd.isna(cell[name]) else int(cell[name]) for name in layers}
+        category = failure(commits[f"{cell['variant']}_layer"], commits[f"{family.baseline}_layer"])
+        if category is None:
+            continue
         stimulus = texts[cell["concept_id"], cell["language"]]
-        for category in (LATE, NEVER):
-            failing = [v for v in regional if failure(layers[v], layers[family.baseline]) == category]
-            if failing:
-                rows.append(
-                    {
-                        "stimulus_id": stimulus.stimulus_id,
-                        "concept": cell["concept"],
-                        "language": cell["language"],
-                        "text_preview": stimulus.text[:PREVIEW],
-                        **{f"{v}_commit": layers[v] for v in measured},
-                        "failure_category": category,
-                        "notes": "; ".join(_note(v, cell["language"], family) for v in failing),
-                    }
-                )
-    columns = ["stimulus_id", "concept", "language", "text_preview", *(f"{v}_commit" for v in measured)]
-    table = pd.DataFrame(rows, columns=[*columns, "failure_category", "notes"])
-    return table.astype({f"{v}_commit": "Int64" for v in measured})
+        worse = bool(cell["distinguishable"] and cell["effect"] < 0)
+        rows.append(
+            {
+                "stimulus_id": stimulus.stimulus_id,
+                "concept": cell["concept"],
+                "language": cell["language"],
+                "text_preview": stimulus.text[:PREVIEW],
+                **{name.replace("_layer", "_commit"): commits[name] for name in layers},
+                "failure_category": category,
+                "notes": _note(cell["variant"], cell["language"], worse, family),
+                "variant": cell["variant"],
+                **{name: cell[name] for name in ("effect", "ci_low", "ci_high", "p_value", "q_value")},
+                "significant": worse,
+            }
+        )
+    table = pd.DataFrame(rows, columns=_columns(layers))
+    return table.astype({name.replace("_layer", "_commit"): "Int64" for name in layers})
 
 
-def _note(variant: str, language: str, family: Family) -> str:
+def _columns(layers: list[str]) -> list[str]:
+    what = ["stimulus_id", "concept", "language", "text_preview"]
+    commits = [name.replace("_layer", "_commit") for name in layers]
+    evidence = ["variant", "effect", "ci_low", "ci_high", "p_value", "q_value", "significant"]
+    return [*what, *commits, "failure_category", "notes", *evidence]
+
+
+def _note(variant: str, language: str, worse: bool, family: Family) -> str:
     meant = language in family.variants[variant].emphasises
-    return f"{variant} ({'a language it emphasises' if meant else 'not a language it emphasises'})"
+    place = f"{variant} ({'a language it emphasises' if meant else 'not a language it emphasises'})"
+    return place if worse else f"{place}; not significant: its loss is not told from zero"
 
 
-def work(args: argparse.Namespace) -> None:
-    paths, family, _ = stage.context(args)
-    manifest = load_manifest(paths.source(family.manifest), family.name)
+def read_commitments(paths: Paths, family: Family, manifest: Manifest) -> tuple[Path, pd.DataFrame]:
+    """Raises ProbeError where the table is missing, damaged, or of other concepts than the manifest's."""
     source = paths.results(family.name) / "commitment_matrix.csv"
     command = f"uv run concept_alignment.py --family {family.name}"
     commitments = results.read_csv(source, command, {"concept_id", "language", f"{family.baseline}_layer"})
@@ -80,13 +121,79 @@ def work(args: argparse.Namespace) -> None:
         (s.concept_id, s.language) for s in manifest.probes
     }:
         raise ProbeError(f"{source} has concepts that the manifest lacks ({min(unknown)}); run: {command}")
-    table = cases(commitments, family, manifest)
+    return source, commitments
+
+
+def measure(args: argparse.Namespace) -> None:
+    paths, family, variants = stage.context(args)
+    manifest = load_manifest(paths.source(family.manifest), family.name)
+    source, commitments = read_commitments(paths, family, manifest)
+    measured = dict.fromkeys([family.baseline, *variants])
+    stores = open_stores(paths, family, measured, [*manifest.probes, *manifest.edge])
+    regional = [v for v in variants if family.variants[v].emphasises and f"{v}_layer" in commitments]
+    evidence = failures.concept_evidence(stores, manifest, family.baseline, regional)
+    table = cases(commitments, evidence, family, manifest)
+    files = (paths.source(family.manifest), source)
     metadata = results.provenance(
-        params={"family": family.name, "tolerated_delay": TOLERATED_DELAY},
-        inputs={paths.name(source): results.sha256(source)},
+        params={"family": family.name, "variants": list(stores), "tolerated_delay": TOLERATED_DELAY},
+        inputs={paths.name(file): results.sha256(file) for file in files}
+        | {f"activations/{family.name}/{name}": store.fingerprint() for name, store in stores.items()},
+        models={variant: store.index.identity["revision"] for variant, store in stores.items()},
+        **failures.CONVENTIONS,
     )
-    path = results.write_csv(paths.results(family.name) / "failure_cases.csv", table, metadata)
-    print(f"{path}: {len(table)} cases among {len(commitments)} concepts in a language")
+    out = paths.results(family.name)
+    path = results.write_csv(out / FAILURES, table, metadata)
+    print(f"{path}: {len(table)} failures, {int(table.significant.sum())} of them significant")
+    write_edge(out, stores, manifest, family, metadata)
+
+
+def write_edge(
+    out: Path, stores: dict[str, ActivationStore], manifest: Manifest, family: Family, metadata: dict
+) -> None:
+    if not manifest.edge:
+        log.info("the manifest has no edge cases; build it again with: uv run build_stimuli.py")
+        return
+    by_case, by_category = failures.edge_tables(stores, manifest, family.baseline)
+    results.write_csv(out / EFFECTS, by_case, metadata)
+    path = results.write_csv(out / CATEGORIES, by_category, metadata)
+    print(f"{path}: {failures.summary(by_category)}")
+
+
+def print_route(text: str, family: str, as_json: bool) -> None:
+    decision = route(text, family)
+    if as_json:
+        print(json.dumps(dataclasses.asdict(decision), ensure_ascii=False))
+        return
+    print(f"{decision.variant}: {decision.language}, {decision.category or 'clean'}")
+    print(f"confidence {decision.confidence:.2f}")
+    for reason in decision.reasons:
+        print(f"- {reason}")
+
+
+def print_evaluation(path: Path, family: str, as_json: bool) -> None:
+    evaluation = evaluate([case.model_dump() for case in edge_cases.load_labelled(path)], family)
+    if as_json:
+        print(json.dumps(evaluation.summary(), ensure_ascii=False))
+        return
+    n = evaluation.n
+    print(pd.DataFrame(evaluation.confusion).T.to_string())
+    print(f"rows: expected; columns: decided. {evaluation.policy}")
+    print(f"false alarms on clean forms: {len(evaluation.false_alarms)} of {evaluation.clean}")
+    print(
+        f"right of {n}: {evaluation.categories_right} categories, {evaluation.variants_right} variants, "
+        f"{evaluation.languages_right} languages"
+    )
+
+
+def work(args: argparse.Namespace) -> None:
+    if args.route is not None:
+        print_route(args.route, args.family, args.json)
+    elif args.evaluate is not None:
+        print_evaluation(args.evaluate, args.family, args.json)
+    elif args.json:
+        raise ProbeError("--json goes with --route TEXT or --evaluate FILE")
+    else:
+        measure(args)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

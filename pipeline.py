@@ -47,7 +47,12 @@ def stages(family: Family) -> list[Stage]:
     results_, assets = f"results/{family.name}", f"assets/{family.name}"
     activations = (f"activations/{family.name}/*/index.json", f"activations/{family.name}/*/*.safetensors")
     models = tuple(f"{variant.path}/*.safetensors" for variant in family.variants.values() if variant.path)
-    sentences = ("data/concept_probes.json", "organism/lexicon/*.toml", "organism/corpus.py")
+    sentences = (
+        "data/concept_probes.json",
+        "p1_edge_cases.json",
+        "organism/lexicon/*.toml",
+        "organism/corpus.py",
+    )
     alignment, commitment = f"{results_}/alignment_*", f"{results_}/commitment_*"
     audit, robustness = f"{results_}/artifact_audit*", f"{results_}/robustness*"
     lens = f"{results_}/logit_lens*"
@@ -63,7 +68,11 @@ def stages(family: Family) -> list[Stage]:
             (family.manifest, *activations),
             (alignment, commitment, audit, robustness, *shape),
         ),
-        Stage("failure_classifier", (family.manifest, commitment), (f"{results_}/failure_cases*",)),
+        Stage(
+            "failure_classifier",
+            (family.manifest, commitment, *activations),
+            (f"{results_}/failure_cases*", f"{results_}/edge_*"),
+        ),
         Stage("logit_lens", (family.manifest, *models), (lens,)),
         Stage("viz.heatmap", (alignment, commitment, audit), (f"{assets}/*heatmap*",)),
         Stage("viz.alignment_curves", (alignment, audit), (f"{assets}/alignment_*", f"{assets}/tweet_*")),

@@ -107,8 +107,11 @@ class ParallelSentence(Stimulus):
 
 
 class EdgeCase(Stimulus):
+    """One of the three sentences of an edge case; `reference_id` is what they have in common."""
+
     reference_id: str
     failure_category: str
+    role: Literal["input", "clean", "reference"]
 
     @property
     def meaning(self) -> str:
@@ -162,7 +165,7 @@ def _read_json(path: Path, cure: str):
         raise ProbeError(f"{path} is not valid JSON ({error}); {cure}") from error
 
 
-def _first(error: ValidationError) -> str:
+def first_error(error: ValidationError) -> str:
     first = error.errors()[0]
     return f"{'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}".lstrip(": ")
 
@@ -177,7 +180,7 @@ def load_concepts(path: Path) -> dict[str, Concept]:
         try:
             concepts[_safe_id(concept_id)] = Concept.model_validate(entry)
         except ValidationError as error:
-            raise ProbeError(f"{path}: {concept_id}: {_first(error)}") from error
+            raise ProbeError(f"{path}: {concept_id}: {first_error(error)}") from error
         except ValueError as error:
             raise ProbeError(f"{path}: {error}") from error
     return concepts
@@ -189,7 +192,7 @@ def load_manifest(path: Path, family: str) -> Manifest:
     try:
         manifest = Manifest.model_validate(_read_json(path, cure))
     except ValidationError as error:
-        raise ProbeError(f"{path}: {_first(error)}; {cure}") from error
+        raise ProbeError(f"{path}: {first_error(error)}; {cure}") from error
     if not any(manifest):
         raise ProbeError(f"{path} holds no stimulus; {cure}")
     return manifest

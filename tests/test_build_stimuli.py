@@ -129,7 +129,7 @@ def test_the_same_inputs_give_the_same_bytes_and_name_no_folder_of_this_machine(
     assert path.read_bytes() == first
     assert str(root).encode() not in first
     metadata = json.loads(first)["metadata"]
-    assert metadata["counts"] == {"probes": 20, "flores": 40, "parallel": 0, "edge": 0}
+    assert metadata["counts"] == {"probes": 20, "flores": 40, "parallel": 0, "edge": 96}
     assert metadata["sources"]["flores"]["licence"] == "CC-BY-SA-4.0"
     assert metadata["sources"]["flores"]["selected_by"] == {"topic": 2, "keyword": 1, "fill": 1}
     probes = (root / "data" / "concept_probes.json").read_bytes()
@@ -510,3 +510,112 @@ def assert_one_line(err: str, said: str) -> None:
     (line,) = [line for line in err.splitlines() if line.startswith("error:")]
     assert said in line
     assert "Traceback" not in err
+
+
+# Edge cases
+
+
+def test_every_edge_case_comes_as_input_clean_form_and_reference(root):
+    run(root, "--flores", "none")
+    manifest = manifest_of(root)
+    assert len(manifest.edge) == 3 * 32
+    first = manifest.edge[:3]
+    assert [s.stimulus_id for s in first] == ["edge_001", "edge_001_clean", "edge_001_en"]
+    assert [s.role for s in first] == ["input", "clean", "reference"]
+    assert [s.language for s in first] == ["hi", "hi", "en"]
+    assert len({s.reference_id for s in first}) == 1
+    cases = (REPOSITORY / "p1_edge_cases.json").read_bytes()
+    source = manifest.metadata["sources"]["edge"]
+    assert source == {"file": "p1_edge_cases.json", "sha256": sha256(cases).hexdigest()}
+
+
+def test_a_root_may_bring_its_own_edge_cases_and_malformed_ones_are_an_error(root, capsys):
+    cases = json.loads((REPOSITORY / "p1_edge_cases.json").read_text(encoding="utf-8"))
+    own = root / "p1_edge_cases.json"
+    own.write_text(json.dumps(cases[:1]), encoding="utf-8")
+    assert run(root, "--flores", "none") == 0
+    assert len(manifest_of(root).edge) == 3
+    own.write_text(json.dumps([cases[0] | {"clean": cases[0]["input"]}]), encoding="utf-8")
+    assert run(root, "--flores", "none") == 1
+    assert_one_line(capsys.readouterr().err, "case 1: the clean form is the input itself")
+
+
+# A parallel corpus
+
+
+@pytest.fixture
+def parallel(tmp_path) -> Path:
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    (folder / "README").write_text("not a language")
+    write_corpus(folder, {"en": ["One.", "Two.", "Three."], "sw": ["Moja.", "Mbili.", "Tatu."]})
+    return folder
+
+
+def write_corpus(folder: Path, lines: dict[str, list[str]]) -> None:
+    for code, own in lines.items():
+        (folder / f"{code}.txt").write_bytes(("\n".join(own) + "\n").encode())
+
+
+def test_a_parallel_corpus_becomes_pairs_by_line(root, parallel, caplog):
+    assert run(root, "--flores", "none", "--parallel", str(parallel)) == 0
+    manifest = manifest_of(root)
+    pairs = manifest.matched("parallel", "sw", "en")
+    assert [(a.text, b.text) for a, b in pairs] == [
+        ("One.", "Moja."),
+        ("Two.", "Mbili."),
+        ("Three.", "Tatu."),
+    ]
+    assert [a.meaning_id for a, _ in pairs] == ["1", "2", "3"]
+    assert not manifest.matched("parallel", "hi", "en")
+    source = manifest.metadata["sources"]["parallel"]
+    assert source["files"]["sw.txt"] == sha256((parallel / "sw.txt").read_bytes()).hexdigest()
+    assert source["dropped"] == {"blank": 0, "duplicate": 0}
+    assert "dropped" not in caplog.text
+
+
+def test_blank_and_repeated_lines_are_dropped_in_all_languages_and_counted(root, parallel, caplog):
+    lines = {
+        "en": ["One.", "Two.", "", "Four.", "Five.", "Two.", "Seven."],
+        "sw": ["Moja.", "...", "Tatu.", "Nne.", "Moja.", "Sita.", "Saba."],
+    }
+    write_corpus(parallel, lines)
+    assert run(root, "--flores", "none", "--parallel", str(parallel)) == 0
+    manifest = manifest_of(root)
+    # Lines 2 and 3 are blank on one side; 5 repeats a Swahili line. 6 repeats a line that was dropped.
+    assert [s.meaning_id for s in manifest.parallel if s.language == "en"] == ["1", "4", "6", "7"]
+    assert manifest.metadata["sources"]["parallel"]["dropped"] == {"blank": 2, "duplicate": 1}
+    assert "2 blank, 1 duplicate" in caplog.text
+
+
+def test_only_a_line_feed_ends_a_line(root, parallel):
+    write_corpus(parallel, {"en": ["One\u2028and a half.", "Two.\r", "Three."]})
+    assert run(root, "--flores", "none", "--parallel", str(parallel)) == 0
+    texts = [s.text for s in manifest_of(root).parallel if s.language == "en"]
+    assert texts == ["One\u2028and a half.", "Two.", "Three."]
+
+
+def test_a_parallel_corpus_takes_the_place_of_the_held_out_meanings(root, parallel):
+    assert run(root, "--family", "nano-aya", "--parallel", str(parallel)) == 0
+    manifest = manifest_of(root, "nano-aya", "organism/stimulus_manifest.json")
+    assert len(manifest.parallel) == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("sw.txt", b"Moja.\nMbili.\n", "sw.txt has 2 lines and en.txt 3"),
+        ("xx.txt", b"a\nb\nc\n", "xx.txt: not one of en, hi"),
+        ("sw.txt", b"\xff\n\n\n", "sw.txt is not UTF-8"),
+        ("sw.txt", None, "needs en.txt and at least one other"),
+        ("en.txt", None, "needs en.txt and at least one other"),
+        ("sw.txt", b"\n\n\n", "no line says something in all of en, sw"),
+    ],
+)
+def test_a_malformed_parallel_corpus_is_an_error_of_one_line(root, parallel, capsys, name, content, said):
+    (parallel / name).unlink(missing_ok=True)
+    if content is not None:
+        (parallel / name).write_bytes(content)
+    assert run(root, "--flores", "none", "--parallel", str(parallel)) == 1
+    assert_one_line(capsys.readouterr().err, said)
+    assert not (root / "data" / "stimulus_manifest.json").exists()

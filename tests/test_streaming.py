@@ -1,4 +1,4 @@
-"""Stage 3 in blocks of states: the same numbers whatever the block, in memory that does not grow with them."""
+"""Stage 3 in blocks of states: the same numbers whatever the block, and memory that stays bounded."""
 
 import subprocess
 import sys
