@@ -1,0 +1,4 @@
+KEY, TITLE, HOW, PLOTS = "about", "about", "x", ()
+from explorer.figures import View
+def settings(results, name): return []
+def view(results, name, chosen, look): return View({}, {}, "about")

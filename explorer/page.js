@@ -1,0 +1,97 @@
+// What the page does without the server: its state in the address, frames by state, files of a figure.
+"use strict";
+const explorer = (() => {
+  const NARROW = 720; // pixels; explorer.css has the same
+  const STEP = 650; // milliseconds a state is shown while playing
+  const params = () => new URLSearchParams(location.search);
+  const graph = (id) => document.querySelector(`#${CSS.escape(id)} .js-plotly-plot`);
+  const look = () =>
+    `${document.body.classList.contains("dark") ? "dark" : "light"} ${innerWidth < NARROW ? "narrow" : "wide"}`;
+
+  function keep(entries) {
+    const kept = params();
+    for (const [name, value] of entries) kept.set(name, Array.isArray(value) ? value.join(",") : value ?? "");
+    history.replaceState(history.state, "", `?${kept}`);
+  }
+
+  // Called with what an event sends, [look, family, ...values]; what it returns is sent instead.
+  function sent(tab, names, values) {
+    keep([["tab", tab], ["family", values[1]], ...names.map((name, i) => [`${tab}.${name}`, values[i + 2]])]);
+    return [look(), ...values.slice(1)];
+  }
+  const opened = (tab, values) => (keep([["tab", tab]]), [look(), ...values.slice(1)]);
+  const arrived = (family) => (family && keep([["family", family]]), [look(), location.search]);
+
+  // Frames: a figure's layout.meta.frames[state] holds what differs at that state.
+  function show(gd, state, smooth) {
+    const frame = gd?.layout?.meta?.frames?.[state];
+    if (!frame) return;
+    const still = !smooth || matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const duration = still ? 0 : STEP * 0.7;
+    gd.dataset.state = state;
+    Plotly.animate(
+      gd,
+      { data: frame.data, traces: frame.data.map((_, i) => i), layout: frame.layout },
+      { mode: "immediate", frame: { duration, redraw: still }, transition: { duration, easing: "cubic-in-out" } },
+    ).then(() => Plotly.relayout(gd, frame.layout), () => {}); // a newer frame takes over: nothing to mend
+  }
+  const graphs = (tab) => document.querySelectorAll(`[id^="${tab}-"] .js-plotly-plot`);
+  function state(tab, value, smooth = true) {
+    keep([["tab", tab], [`${tab}.state`, value]]);
+    graphs(tab).forEach((gd) => show(gd, value, smooth));
+  }
+  function move(tab, value) {
+    const slider = document.querySelector(`#${tab}-state input[type=range]`);
+    if (!slider || Number(slider.value) === value) return;
+    slider.value = value;
+    slider.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+
+  const playing = {};
+  const stop = (tab) => (clearInterval(playing[tab]), delete playing[tab], told(tab));
+  const told = (tab) => {
+    const button = document.querySelector(`#${tab}-play`);
+    if (button) button.textContent = playing[tab] ? "Stop" : "Play";
+  };
+  function play(tab) {
+    if (playing[tab]) return stop(tab);
+    const slider = document.querySelector(`#${tab}-state input[type=range]`);
+    const last = Number(slider.max);
+    let next = Number(slider.value) >= last ? 0 : Number(slider.value) + 1;
+    const step = () => {
+      if (!slider.isConnected || next > last) return stop(tab);
+      move(tab, next++);
+    };
+    playing[tab] = setInterval(step, STEP);
+    step();
+    told(tab);
+  }
+
+  // A pointer over a curve moves the slider of states.
+  function follow(gd) {
+    if (gd.dataset.followed) return;
+    gd.dataset.followed = "yes";
+    gd.on("plotly_hover", ({ xvals, points }) => {
+      const x = Math.round(points?.[0]?.x ?? xvals?.[0]);
+      if (Number.isInteger(x) && !playing.curves) move(gd.layout.meta.follow, x);
+    });
+  }
+  new MutationObserver(() => {
+    for (const gd of document.querySelectorAll(".js-plotly-plot")) if (gd.on && gd.layout?.meta?.follow) follow(gd);
+  }).observe(document.documentElement, { childList: true, subtree: true });
+
+  function save(id, format) {
+    const gd = graph(id);
+    if (!gd) return;
+    const { width, height } = gd.getBoundingClientRect();
+    const filename = gd.layout.meta?.name ?? id;
+    return Plotly.downloadImage(gd, { format, width, height, scale: format === "png" ? 3 : 1, filename });
+  }
+  function table(tab, plot) {
+    const link = document.createElement("a");
+    link.href = `data/${tab}/${plot}.csv${location.search}`;
+    link.download = "";
+    link.click();
+  }
+  return { sent, opened, arrived, state, play, save, table, keep };
+})();
