@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from probe import stage
 
@@ -34,7 +35,7 @@ def work(args: argparse.Namespace) -> None:
     from explorer.tables import Results
 
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    results = Results(args.root)
+    results = Results(args.root, None if args.demo else _model(args.root))
     built = page.build(results)
     if args.mcp:
         from explorer import tools
@@ -42,6 +43,14 @@ def work(args: argparse.Namespace) -> None:
         with built:
             tools.register(args.root)
     page.serve(built, results, args.host, args.port, share=args.share, mcp_server=args.mcp)
+
+
+def _model(root: Path):
+    """Imported here, for it takes torch: the demo does without."""
+    from explorer.live import OneModel
+    from probe.paths import Paths
+
+    return OneModel(Paths(root))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

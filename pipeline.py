@@ -52,7 +52,14 @@ def stages(family: Family) -> list[Stage]:
     audit, robustness = f"{results_}/artifact_audit*", f"{results_}/robustness*"
     shape = tuple(
         f"{results_}/{name}*"
-        for name in ("variant_effects", "dose_response", "peaks", "layer_increments", "confounders", "concept_map")
+        for name in (
+            "variant_effects",
+            "dose_response",
+            "peaks",
+            "layer_increments",
+            "confounders",
+            "concept_map",
+        )
     )
     return [
         Stage("build_stimuli", sentences, (family.manifest,)),

@@ -57,7 +57,9 @@ def view(results: Results, name: str, chosen: dict[str, Any], look: Theme) -> Vi
     order = [languages.index(language) for language in by_region(family, languages)]
     values, languages = values[:, :, order], [languages[i] for i in order]
     if n_states - start < run:
-        return View({}, {}, f"Only {n_states - start} states are left from state {start} on: no run of {run} fits.")
+        return View(
+            {}, {}, f"Only {n_states - start} states are left from state {start} on: no run of {run} fits."
+        )
     states = commitment_states(values, chosen["threshold"], run, start)
     held = _held(values, run, start)
     cells = _table(family.name, variants, concepts, rows.concepts(results, name), languages, states, held)
@@ -117,7 +119,12 @@ def _mismatched(
     )
     null = table.pivot_table(index=["variant", "language"], columns="state", values="null", observed=True)
     return {
-        v: np.array([_held(null.loc[v, lang].to_numpy(), run, start) if (v, lang) in null.index else np.nan for lang in languages])
+        v: np.array(
+            [
+                _held(null.loc[v, lang].to_numpy(), run, start) if (v, lang) in null.index else np.nan
+                for lang in languages
+            ]
+        )
         for v in variants
     }
 
@@ -165,7 +172,9 @@ def _cells(
                 "yaxis": f"y{n}",
             }
         )
-        layout[f"xaxis{n}"] = figures.axis(look, domain=x, anchor=f"y{n}", showgrid=False, ticks="", tickangle=0)
+        layout[f"xaxis{n}"] = figures.axis(
+            look, domain=x, anchor=f"y{n}", showgrid=False, ticks="", tickangle=0
+        )
         layout[f"yaxis{n}"] = figures.axis(
             look, domain=y, anchor=f"x{n}", autorange="reversed", showgrid=False, ticks="",
             showticklabels=i % columns == 0,
@@ -202,7 +211,13 @@ def _shares(variants: Sequence[str], held: np.ndarray) -> pd.DataFrame:
     cells = held.reshape(len(variants), -1)
     return pd.DataFrame(
         [
-            {"variant": v, "threshold": t, "committed": int((own >= t).sum()), "n": len(own), "share": (own >= t).mean()}
+            {
+                "variant": v,
+                "threshold": t,
+                "committed": int((own >= t).sum()),
+                "n": len(own),
+                "share": (own >= t).mean(),
+            }
             for v, own in zip(variants, cells, strict=True)
             for t in GRID
         ]
@@ -234,6 +249,13 @@ def _curve(
         hovermode="x unified",
         shapes=[here | {"line": {"color": look.muted, "width": 1.5, "dash": "dot"}}],
         xaxis=figures.axis(look, range=[0, 1], title={"text": f"threshold, held for {run} states"}),
-        yaxis=figures.axis(look, range=[-0.02, 1.02], tickformat=".0%", title={"text": "concepts that commit"}),
-        margin={"l": 64, "r": 16, "t": figures.legend_height([marks[v].label for v in variants], look), "b": 52},
+        yaxis=figures.axis(
+            look, range=[-0.02, 1.02], tickformat=".0%", title={"text": "concepts that commit"}
+        ),
+        margin={
+            "l": 64,
+            "r": 16,
+            "t": figures.legend_height([marks[v].label for v in variants], look),
+            "b": 52,
+        },
     )

@@ -20,7 +20,18 @@ HOW = (
     "a part only, so the lower figure gives the shares of variance in all dimensions."
 )
 PLOTS = ("plane", "variance")
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7A6FD0", "#8C6D31", "#A8A032", "#7F7F7F")
+COLOURS = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#7A6FD0",
+    "#8C6D31",
+    "#A8A032",
+    "#7F7F7F",
+)
 SCRIPTS = ("circle", "diamond", "square", "triangle-up", "cross", "star", "hexagon")
 VIEWS = {"centred": "each language's mean set to zero", "as_is": "as they are"}
 COLOURED = {"language": "language", "category": "category of the concept"}
@@ -36,7 +47,9 @@ def settings(results: Results, name: str) -> list[Control]:
         controls.one("variant", "Variant", variants, preferred, labels=rows.labels(family)),
         controls.one("plane", "Vectors", list(VIEWS), labels=VIEWS),
         controls.one("colour", "Colour", list(COLOURED), labels=COLOURED),
-        controls.one("concept", "Follow a concept", [NONE, *concepts], next(iter(concepts), NONE), labels=concepts),
+        controls.one(
+            "concept", "Follow a concept", [NONE, *concepts], next(iter(concepts), NONE), labels=concepts
+        ),
         controls.state(int(table.state.max()) + 1, 0),
     ]
 
@@ -55,7 +68,15 @@ def view(results: Results, name: str, chosen: dict[str, Any], look: Theme) -> Vi
     points = points.set_axis([*points.columns[:4], "x", "y"], axis=1)
     named, title = rows.concepts(results, name), results.family(name).label(chosen["variant"])
     drawn = {
-        "plane": _plane(results, points, variance.set_index("state")[f"in_plane{suffix}"], named, chosen, look, f"{name}_{title}"),
+        "plane": _plane(
+            results,
+            points,
+            variance.set_index("state")[f"in_plane{suffix}"],
+            named,
+            chosen,
+            look,
+            f"{name}_{title}",
+        ),
         "variance": _variance(variance, chosen, look, f"{name}_{title}"),
     }
     note = (
@@ -63,7 +84,9 @@ def view(results: Results, name: str, chosen: dict[str, Any], look: Theme) -> Vi
         "is turned to move the points as little as possible. Axes have no meaning of their own."
     )
     sources = (f"{concept_map.POINTS}.csv", f"{concept_map.VARIANCE}.csv")
-    return View(drawn, {"plane": points, "variance": variance}, f"{note} {rows.source(results, name, *sources)}")
+    return View(
+        drawn, {"plane": points, "variance": variance}, f"{note} {rows.source(results, name, *sources)}"
+    )
 
 
 def _groups(results: Results, points: pd.DataFrame, by: str) -> pd.Series:
@@ -91,7 +114,10 @@ def _plane(
     traces = []
     for i, group in enumerate(groups):
         first = points.loc[(points.group == group) & (points.state == points.state.min())]
-        words = [f"{named.get(c, c)}, {label(lang)}" for c, lang in zip(first.concept_id, first.language, strict=True)]
+        words = [
+            f"{named.get(c, c)}, {label(lang)}"
+            for c, lang in zip(first.concept_id, first.language, strict=True)
+        ]
         traces.append(
             {
                 "type": "scatter",
@@ -130,7 +156,9 @@ def _plane(
     )
 
 
-def _follow(followed: pd.DataFrame, named: dict[str, str], groups: list[str], colour: str, look: Theme) -> list[dict]:
+def _follow(
+    followed: pd.DataFrame, named: dict[str, str], groups: list[str], colour: str, look: Theme
+) -> list[dict]:
     """Spokes from the concept's middle to its sentences, and these with the code of their language."""
     first = followed.loc[followed.state == followed.state.min()]
     by_language = {group: COLOURS[i % len(COLOURS)] for i, group in enumerate(groups)}
@@ -140,7 +168,11 @@ def _follow(followed: pd.DataFrame, named: dict[str, str], groups: list[str], co
         "type": "scatter",
         "mode": "markers+text",
         "showlegend": False,
-        "marker": {"size": 12, "color": own if colour == "language" else look.ink, "line": {"color": look.ink, "width": 1.5}},
+        "marker": {
+            "size": 12,
+            "color": own if colour == "language" else look.ink,
+            "line": {"color": look.ink, "width": 1.5},
+        },
         "text": first.language.astype(str).tolist(),
         "textposition": "top center",
         "textfont": {"size": 13, "color": look.ink},
@@ -155,7 +187,9 @@ def _frame(points: pd.DataFrame, followed: pd.DataFrame, groups: list[str], n_tr
     if n_traces > len(groups):
         x, y = numbers(followed.x), numbers(followed.y)
         middle = (round(float(followed.x.mean()), 4), round(float(followed.y.mean()), 4))
-        spokes = [[v for each in values for v in (m, each, None)] for values, m in zip((x, y), middle, strict=True)]
+        spokes = [
+            [v for each in values for v in (m, each, None)] for values, m in zip((x, y), middle, strict=True)
+        ]
         data += [{"x": spokes[0], "y": spokes[1]}, {"x": x, "y": y}]
     return data
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import parse_qs
 
-LONGEST_TEXT = 2000  # characters that a control of text takes: more than any sentence, little enough for a URL
+LONGEST_TEXT = 100_000  # characters that a control of text takes; explorer/page.js keeps fewer in the address
 Kind = Literal["one", "many", "number", "state", "text"]
 
 
@@ -69,7 +69,7 @@ def one(name: str, label: str, values: Sequence[str], value: str | None = None, 
 
 def many(name: str, label: str, values: Sequence[str], value: Sequence[str], **more: Any) -> Control:
     labels: Mapping[str, str] = more.pop("labels", {})
-    kept = tuple(v for v in values if v in value) or tuple(values)
+    kept = [v for v in values if v in value] or list(values)
     return Control(name, label, "many", kept, tuple((labels.get(v, v), v) for v in values), **more)
 
 

@@ -42,7 +42,9 @@ def settings(results: Results, name: str) -> list[Control]:
     return [
         controls.many("variants", "Variants", variants, variants, labels=rows.labels(family)),
         controls.many("languages", "Languages", rows.in_order(table.language.unique(), TARGETS), SHOWN),
-        controls.one("metric", "Metric", rows.in_order(table.metric.unique(), rows.METRICS), labels=rows.METRICS),
+        controls.one(
+            "metric", "Metric", rows.in_order(table.metric.unique(), rows.METRICS), labels=rows.METRICS
+        ),
         controls.one("position", "Position read", positions),
         controls.one("stimuli", "Stimuli", rows.kinds(table)),
         controls.one(
@@ -64,7 +66,9 @@ def view(results: Results, name: str, chosen: dict[str, Any], look: Theme) -> Vi
     found = rows.with_blocks(found.sort_values(["variant", "language", "state"]), audit, **fixed)
     marked = _marked(results, name, concept, fixed, found)
     n_states = int(table.state.max()) + 1
-    drawn = _draw(results.family(name), rows.with_hover(found), marked, chosen, look, fixed["metric"], n_states)
+    drawn = _draw(
+        results.family(name), rows.with_hover(found), marked, chosen, look, fixed["metric"], n_states
+    )
     shown = found.loc[found.language.isin(chosen["languages"])]
     apart = [table.assign(mark=mark).drop(columns="hover") for mark, table in marked.items()]
     apart = [table.loc[table.language.isin(chosen["languages"])] for table in apart]
@@ -76,14 +80,18 @@ def view(results: Results, name: str, chosen: dict[str, Any], look: Theme) -> Vi
 
 def _of_concept(curves: dict, concept: str, averages: pd.DataFrame) -> pd.DataFrame:
     """One sentence's curve in place of the average; its null is that of the probes, which all share."""
-    found = averages[["variant", "language", "stimuli", "position", "metric", "state", "null_low", "null_high"]]
+    found = averages[
+        ["variant", "language", "stimuli", "position", "metric", "state", "null_low", "null_high"]
+    ]
     try:
         values = [
             curves[variant][concept][language][state]
             for variant, language, state in zip(found.variant, found.language, found.state, strict=True)
         ]
     except (KeyError, IndexError) as error:
-        raise ProbeError(f"alignment_curves.json and alignment_summary.csv do not fit together: {error}") from error
+        raise ProbeError(
+            f"alignment_curves.json and alignment_summary.csv do not fit together: {error}"
+        ) from error
     return found.assign(concept_id=concept, value=values, n=1)
 
 
@@ -133,7 +141,9 @@ def _commitments(
         table = subset(table, threshold=THRESHOLD, consecutive=CONSECUTIVE)
         for row in subset(table, position=fixed["position"], metric=fixed["metric"]).itertuples():
             state = None if np.isnan(row.censored_median) else int(row.censored_median)
-            cells.append((row.variant, row.language, state, f"{row.committed} of {row.n} concepts commit; median"))
+            cells.append(
+                (row.variant, row.language, state, f"{row.committed} of {row.n} concepts commit; median")
+            )
     return pd.DataFrame(
         [
             {"variant": v, "language": lang, "x": state, "y": at[v, lang, state], "hover": f"{words} {state}"}
@@ -153,18 +163,30 @@ def _after_norm(results: Results, name: str, concept: str, found: pd.DataFrame) 
             cells.append((variant, language, of[concept], ""))
         elif concept == AVERAGE and len(of) > 1:
             items = np.array(list(of.values()))[:, None]
-            mean, low, high = resampling.interval(lambda w, x=items: w @ x / w.sum(1, keepdims=True), len(items))
+            mean, low, high = resampling.interval(
+                lambda w, x=items: w @ x / w.sum(1, keepdims=True), len(items)
+            )
             cells.append((variant, language, mean[0], f" [{low[0]:.3f}, {high[0]:.3f}]"))
     x = int(found.state.max()) + 1.3
     return pd.DataFrame(
         [
-            {"variant": v, "language": lang, "x": x, "y": y, "hover": f"after the final norm: {y:.3f}{interval}"}
+            {
+                "variant": v,
+                "language": lang,
+                "x": x,
+                "y": y,
+                "hover": f"after the final norm: {y:.3f}{interval}",
+            }
             for v, lang, y, interval in cells
         ]
     )
 
 
-SYMBOLS = {"peak, with interval": ("star", 12), COMMITMENT: ("line-ns-open", 20), "after the final norm": (None, 9)}
+SYMBOLS = {
+    "peak, with interval": ("star", 12),
+    COMMITMENT: ("line-ns-open", 20),
+    "after the final norm": (None, 9),
+}
 
 
 def _draw(
@@ -181,7 +203,13 @@ def _draw(
     languages = rows.in_order(found.language.unique(), TARGETS)
     titles = lines.titles(family, languages)
     extras = [
-        Extra(label, SYMBOLS[label][0] or marks[v].symbol, marks[v], table.loc[table.variant == v], SYMBOLS[label][1])
+        Extra(
+            label,
+            SYMBOLS[label][0] or marks[v].symbol,
+            marks[v],
+            table.loc[table.variant == v],
+            SYMBOLS[label][1],
+        )
         for label, table in marked.items()
         for v in chosen["variants"]
     ]

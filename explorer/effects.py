@@ -32,10 +32,16 @@ def settings(results: Results, name: str) -> list[Control]:
         controls.one("pair", "Difference", list(pairs), labels=pairs),
         controls.one("contrast", "Contrast", contrasts, labels={SIMPLE: "simple difference"}),
         controls.many("languages", "Languages", rows.in_order(table.language.unique(), TARGETS), TARGETS),
-        controls.one("metric", "Metric", rows.in_order(table.metric.unique(), rows.METRICS), labels=rows.METRICS),
-        controls.one("position", "Position read", rows.in_order(table.position.unique(), (PRIMARY_POSITION, *POSITIONS))),
+        controls.one(
+            "metric", "Metric", rows.in_order(table.metric.unique(), rows.METRICS), labels=rows.METRICS
+        ),
+        controls.one(
+            "position",
+            "Position read",
+            rows.in_order(table.position.unique(), (PRIMARY_POSITION, *POSITIONS)),
+        ),
         controls.one("stimuli", "Stimuli", rows.kinds(table)),
-        controls.state(int(table.state.max()) + 1, _largest(table)),
+        controls.state(int(table.state.max()) + 1, _largest(table, next(iter(pairs), ""))),
     ]
 
 
@@ -58,9 +64,11 @@ def _contrasts(table: pd.DataFrame) -> pd.Series:
     return table.contrast.astype(str).where(table.contrast == SIMPLE, "did: " + table.reference.astype(str))
 
 
-def _largest(table: pd.DataFrame) -> int:
-    primary = subset(table, contrast=SIMPLE, position=PRIMARY_POSITION)
-    return int(primary.groupby("state")["diff"].mean().idxmax()) if len(primary) else 0
+def _largest(table: pd.DataFrame, pair: str) -> int:
+    """Where the page opens: the state at which the pair differs most, over languages."""
+    first, _, second = pair.partition("-")
+    own = subset(table, variant_a=first, variant_b=second, contrast=SIMPLE, position=PRIMARY_POSITION)
+    return int(own.groupby("state")["diff"].mean().abs().idxmax()) if len(own) else 0
 
 
 def view(results: Results, name: str, chosen: dict[str, Any], look: Theme) -> View:
@@ -73,7 +81,9 @@ def view(results: Results, name: str, chosen: dict[str, Any], look: Theme) -> Vi
     found = found.loc[_contrasts(found) == chosen["contrast"]].assign(value=lambda rows_: rows_["diff"])
     if found.empty:
         pair = _pairs(table, family)[chosen["pair"]]
-        return View({}, {}, f"Not measured: {pair} as {chosen['contrast']}; there is: {', '.join(offered) or 'none'}.")
+        return View(
+            {}, {}, f"Not measured: {pair} as {chosen['contrast']}; there is: {', '.join(offered) or 'none'}."
+        )
     found = rows.with_blocks(found.sort_values(["language", "state"]), audit, **fixed)
     drawn = _draw(family, table, rows.with_hover(found), chosen, look)
     tables = {"by_state": found.loc[found.language.isin(chosen["languages"])], "at_state": found}
@@ -85,7 +95,9 @@ def view(results: Results, name: str, chosen: dict[str, Any], look: Theme) -> Vi
         sources.append("dose_response.csv")
         note.append("Dose: the published share of a language in the fine-tuning mix.")
     else:
-        note.append("Dose-response: not measured, no share of the languages in the fine-tuning mix is published.")
+        note.append(
+            "Dose-response: not measured, no share of the languages in the fine-tuning mix is published."
+        )
     note += [rows.blocked_note(tables["by_state"], audit, "points"), rows.source(results, name, *sources)]
     return View(drawn, tables, " ".join(part for part in note if part))
 
@@ -105,7 +117,9 @@ def _draw(
     stem = f"{family.name}_effects_{chosen['pair']}"
     return {
         "by_state": lines.panels(look, series, shown, n_states, stem, axis, titles),
-        "at_state": lines.forest(look, series, languages, n_states, chosen["state"], f"{stem}_languages", axis, titles),
+        "at_state": lines.forest(
+            look, series, languages, n_states, chosen["state"], f"{stem}_languages", axis, titles
+        ),
     }
 
 
@@ -127,7 +141,11 @@ def _dose(
     if points.empty:
         return None
     marks = figures.marks(results.family(name), look)
-    traces = [_points(marks[variant], part) for variant, part in points.groupby("variant", observed=True) if len(part)]
+    traces = [
+        _points(marks[variant], part)
+        for variant, part in points.groupby("variant", observed=True)
+        if len(part)
+    ]
     words = "   ".join(
         f"{row.quantity} {row.value:.3f} [{row.ci_low:.3f}, {row.ci_high:.3f}]"
         for row in table.loc[table.quantity != "effect"].itertuples()
@@ -137,7 +155,9 @@ def _dose(
         look,
         f"{name}_dose_response",
         height=380,
-        xaxis=figures.axis(look, title={"text": "dose: share in the fine-tuning mix beyond the reference's, % points"}),
+        xaxis=figures.axis(
+            look, title={"text": "dose: share in the fine-tuning mix beyond the reference's, % points"}
+        ),
         yaxis=figures.axis(look, title={"text": f"effect at state {points.state.iloc[0]}"}),
         annotations=[figures.note(words, look, x=0, y=1.0, yshift=4)],
         margin={"l": 60, "r": 16, "t": 76, "b": 56},

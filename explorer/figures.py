@@ -153,7 +153,9 @@ def figure(
 def merged(trace: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     """The trace with the change, which may be of a part of one of its parts."""
     parts = {
-        name: merged(trace[name], value) if isinstance(value, dict) and isinstance(trace.get(name), dict) else value
+        name: merged(trace[name], value)
+        if isinstance(value, dict) and isinstance(trace.get(name), dict)
+        else value
         for name, value in change.items()
     }
     return {**trace, **parts}
@@ -187,7 +189,9 @@ def grid(n: int, columns: int, gap_x: float, gap_y: float) -> list[tuple[list[fl
     places = []
     for i in range(n):
         left, top = (i % columns) * (width + gap_x), 1 - (i // columns) * (height + gap_y)
-        places.append(([round(left, 5), round(left + width, 5)], [round(max(top - height, 0), 5), round(top, 5)]))
+        places.append(
+            ([round(left, 5), round(left + width, 5)], [round(max(top - height, 0), 5), round(top, 5)])
+        )
     return places
 
 

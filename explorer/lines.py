@@ -60,7 +60,9 @@ def panels(
     legend = _legend(series, extras)
     top = figures.legend_height(legend, look) + 14
     height = top + 56 + lines * panel
-    places = figures.grid(len(languages), columns, 0.05, 0.3 * panel / (lines * panel + 1e-9) if lines > 1 else 0)
+    places = figures.grid(
+        len(languages), columns, 0.05, 0.3 * panel / (lines * panel + 1e-9) if lines > 1 else 0
+    )
     low, high = _limits([s.rows.loc[s.rows.language.isin(languages)] for s in series], extras, languages)
     traces, layout, words = _keys(series, extras, look), {}, []
     for i, (language, (x, y)) in enumerate(zip(languages, places, strict=True)):
@@ -170,7 +172,11 @@ def _line(s: Series, rows: pd.DataFrame, first: bool) -> dict:
         "x": numbers(rows.state),
         "y": numbers(rows.value),
         "line": {"color": s.mark.colour, "width": 2},
-        "marker": {"symbol": _symbols(s.mark, rows), "size": 7 if len(rows) <= 14 else 5, "color": s.mark.colour},
+        "marker": {
+            "symbol": _symbols(s.mark, rows),
+            "size": 7 if len(rows) <= 14 else 5,
+            "color": s.mark.colour,
+        },
         "customdata": rows.hover.tolist(),
         "hovertemplate": "%{customdata}",
     }
@@ -229,18 +235,29 @@ def forest(
     for at, frame in enumerate(frames):
         frame["layout"] = {"title": {"text": f"<b>State {at}</b>: all languages"}}
     low, high = _limits([s.rows for s in series], (), languages)
-    title = {"x": 0, "xref": "container", "xanchor": "left", "y": 1, "yanchor": "top", "pad": {"t": 8, "l": 8}}
+    title = {
+        "x": 0,
+        "xref": "container",
+        "xanchor": "left",
+        "y": 1,
+        "yanchor": "top",
+        "pad": {"t": 8, "l": 8},
+    }
     return figures.figure(
         traces,
         look,
         name,
-        frames=[f | {"layout": {"title": title | {"font": {"size": 14}} | f["layout"]["title"]}} for f in frames],
+        frames=[
+            f | {"layout": {"title": title | {"font": {"size": 14}} | f["layout"]["title"]}} for f in frames
+        ],
         state=state,
         height=max(330, 60 + len(languages) * (16 + 9 * len(series))),
         showlegend=False,
         hovermode="closest",
         margin={"l": 8, "r": 14, "t": 40, "b": 50},
-        xaxis=figures.axis(look, range=[low, high], nticks=6, title={"text": x_title}, zeroline=low < 0 < high),
+        xaxis=figures.axis(
+            look, range=[low, high], nticks=6, title={"text": x_title}, zeroline=low < 0 < high
+        ),
         yaxis=figures.axis(
             look,
             tickvals=list(row.values()),
@@ -292,5 +309,8 @@ def _forest_frame(mark: Mark, rows: pd.DataFrame | None, y: list[float]) -> list
 
 def titles(family: Family, languages: Sequence[str]) -> dict[str, str]:
     """Language -> its name, and which variants emphasise it."""
-    by = {lang: [family.label(v) for v in emphasising(family, lang, list(family.variants))] for lang in languages}
+    by = {
+        lang: [family.label(v) for v in emphasising(family, lang, list(family.variants))]
+        for lang in languages
+    }
     return {lang: label(lang) + (f" · {', '.join(names)}" if names else "") for lang, names in by.items()}

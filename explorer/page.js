@@ -2,6 +2,7 @@
 "use strict";
 const explorer = (() => {
   const NARROW = 720; // pixels; explorer.css has the same
+  const LONGEST = 1500; // characters of one value in the address
   const STEP = 650; // milliseconds a state is shown while playing
   const params = () => new URLSearchParams(location.search);
   const graph = (id) => document.querySelector(`#${CSS.escape(id)} .js-plotly-plot`);
@@ -10,7 +11,11 @@ const explorer = (() => {
 
   function keep(entries) {
     const kept = params();
-    for (const [name, value] of entries) kept.set(name, Array.isArray(value) ? value.join(",") : value ?? "");
+    for (const [name, value] of entries) {
+      const text = Array.isArray(value) ? value.join(",") : String(value ?? "");
+      if (text && text.length <= LONGEST) kept.set(name, text);
+      else kept.delete(name); // an address is no place for a long text
+    }
     history.replaceState(history.state, "", `?${kept}`);
   }
 

@@ -18,11 +18,11 @@ import gradio as gr
 import pandas as pd
 from gradio.components.plot import PlotData
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from explorer import about, audit, commitment, concept_map, curves, effects, figures, lens, router
-from explorer.controls import LONGEST_TEXT, Control, from_address, of_tab, settled
+from explorer.controls import Control, from_address, of_tab, settled
 from explorer.figures import View
 from explorer.tables import Results
 from probe.errors import ProbeError
@@ -81,7 +81,7 @@ class Explorer:
     def table(self, key: str, plot: str, search: str) -> pd.DataFrame | None:
         """The rows that a plot draws in the view that an address asks for; None where there are none."""
         address = from_address(search)
-        tab = next((tab for tab in TABS if tab.KEY == key), None)
+        tab = next((tab for tab in TABS if key == tab.KEY), None)
         if tab is None:
             return None
         return self.view(tab, self.family(address), of_tab(address, key), "").tables.get(plot)
@@ -156,7 +156,12 @@ def _tab(tab: ModuleType, settings: Sequence[Control]) -> Tab:
 
 
 def _component(key: str, control: Control) -> gr.components.Component:
-    common = {"label": control.label, "elem_id": f"{key}-{control.name}", "info": control.info, "min_width": 150}
+    common = {
+        "label": control.label,
+        "elem_id": f"{key}-{control.name}",
+        "info": control.info,
+        "min_width": 150,
+    }
     given = _given(control)
     if control.kind == "many":
         return gr.CheckboxGroup(**given, **common | {"min_width": 320})
@@ -165,10 +170,12 @@ def _component(key: str, control: Control) -> gr.components.Component:
     if control.kind == "number":
         return gr.Slider(**given, **common, step=control.step)
     if control.kind == "text":
-        return gr.Textbox(**given, **common | {"min_width": 320}, lines=3, max_lines=8, max_length=LONGEST_TEXT)
+        return gr.Textbox(**given, **common | {"min_width": 320}, lines=1, max_lines=8, rtl=False)
     with gr.Row():
         slider = gr.Slider(**given, **common, step=1)
-        gr.HTML(f'<button class="explorer-play" id="{key}-play" onclick="explorer.play(\'{key}\')">Play</button>')
+        gr.HTML(
+            f'<button class="explorer-play" id="{key}-play" onclick="explorer.play(\'{key}\')">Play</button>'
+        )
     return slider
 
 
@@ -184,7 +191,9 @@ def _given(control: Control) -> dict[str, Any]:
 def _files(key: str, plot: str) -> str:
     buttons = [(f"explorer.save('{key}-{plot}', '{kind}')", kind.upper()) for kind in ("png", "svg")]
     buttons.append((f"explorer.table('{key}', '{plot}')", "CSV"))
-    made = "".join(f'<button onclick="{call}" aria-label="Download {name}">{name}</button>' for call, name in buttons)
+    made = "".join(
+        f'<button onclick="{call}" aria-label="Download {name}">{name}</button>' for call, name in buttons
+    )
     return f'<div class="explorer-files">{made}</div>'
 
 
@@ -220,7 +229,7 @@ def _shown(tab: ModuleType, view: View) -> list:
 def _arrival(explorer: Explorer, built: Sequence[Tab], look: str, address: Mapping[str, str]) -> list:
     """Everything that an address decides: family, tab, controls, and the view of the one tab that is open."""
     name = explorer.family(address)
-    opened = next((tab for tab in built if tab.of.KEY == address.get("tab")), built[0])
+    opened = next((tab for tab in built if address.get("tab") == tab.of.KEY), built[0])
     updates = [
         gr.update(selected=opened.of.KEY),
         _head(explorer.results, name),
@@ -232,7 +241,9 @@ def _arrival(explorer: Explorer, built: Sequence[Tab], look: str, address: Mappi
         for control in tab.controls:
             there = settings.get(control)
             updates.append(
-                gr.update(**_given(there) | {"value": there.settle(asked.get(control))}) if there else gr.skip()
+                gr.update(**_given(there) | {"value": there.settle(asked.get(control))})
+                if there
+                else gr.skip()
             )
         if tab is opened:
             updates += _shown(tab.of, explorer.view(tab.of, name, asked, look))
@@ -267,10 +278,25 @@ def data_route(explorer: Explorer) -> Route:
     return Route("/data/{tab}/{plot}.csv", answer)
 
 
+def figure_route(results: Results) -> Route:
+    """assets/{family}/{file}: a printed figure."""
+
+    def answer(request: Request) -> Response:
+        family, name = request.path_params["family"], request.path_params["file"]
+        there = results.paths.assets(family).glob("*.[ps][nv]g") if family in results.families() else ()
+        path = next((path for path in there if path.name == name), None)
+        return FileResponse(path) if path else PlainTextResponse("no such figure", status_code=404)
+
+    return Route("/assets/{family}/{file}", answer)
+
+
 def serve(page: gr.Blocks, results: Results, host: str, port: int | None, **more: Any) -> None:
     """Serve until interrupted, asking nothing of any other host."""
     theme = gr.themes.Base(
-        primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+        primary_hue="blue",
+        neutral_hue="slate",
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
     ).set(body_background_fill=figures.LIGHT["paper"], body_background_fill_dark=figures.DARK["paper"])
     page.launch(
         server_name=host,
@@ -280,6 +306,10 @@ def serve(page: gr.Blocks, results: Results, host: str, port: int | None, **more
         head=f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",
         footer_links=[],
         ssr_mode=False,
-        app_kwargs={"routes": [data_route(Explorer(results))], "docs_url": None, "redoc_url": None},
+        app_kwargs={
+            "routes": [data_route(Explorer(results)), figure_route(results)],
+            "docs_url": None,
+            "redoc_url": None,
+        },
         **more,
     )

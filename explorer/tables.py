@@ -4,7 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -15,6 +15,9 @@ from probe.findings import Finding
 from probe.languages import LANGUAGES
 from probe.paths import Paths
 from viz.blocked import SEVERE, Audit
+
+if TYPE_CHECKING:
+    from explorer.live import OneModel
 
 KEPT = 64  # files in memory; a family has about a dozen
 ALIGNMENT, LENS = "concept_alignment.py", "logit_lens.py"
@@ -60,9 +63,11 @@ WRITTEN_BY = {"alignment_curves": ALIGNMENT, "artifact_audit": ALIGNMENT, "logit
 class Results:
     """A root's results, for every family found there. Safe to share between threads."""
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path, live: "OneModel | None" = None):
+        """live: reads sentences that are typed; without it only what was measured before can be seen."""
         self.paths = Paths(root)
-        self._kept: OrderedDict[Path, tuple[tuple[int, int], Any]] = OrderedDict()
+        self.live = live
+        self._kept: OrderedDict[tuple[str, Path], tuple[tuple[int, int], Any]] = OrderedDict()
         self._lock = threading.Lock()
 
     def families(self) -> list[str]:
@@ -89,6 +94,14 @@ class Results:
 
     def has(self, family: str, name: str) -> bool:
         return self.file(family, name).exists()
+
+    def files(self, family: str) -> list[Path]:
+        """The results themselves, without what stands beside them."""
+        there = sorted(self.paths.results(family).glob("*"))
+        return [path for path in there if path.suffix in (".csv", ".json") and not _beside(path)]
+
+    def sha256(self, path: Path) -> str:
+        return self._once(path, lambda: results.sha256(path), "sha256")
 
     def table(self, family: str, name: str) -> pd.DataFrame:
         """A table of TABLES. Raises ProbeError, with the command that makes it, where missing or damaged."""
@@ -130,7 +143,9 @@ class Results:
         except (AttributeError, TypeError):
             lengths = languages = set()
         if len(lengths) != 1 or len(languages) != 1 or not languages.pop() or 0 in lengths:
-            raise ProbeError(f"{path} is damaged (no curves of one length); run: uv run {ALIGNMENT} --family {family}")
+            raise ProbeError(
+                f"{path} is damaged (no curves of one length); run: uv run {ALIGNMENT} --family {family}"
+            )
         return curves
 
     def findings(self, family: str) -> list[Finding] | None:
@@ -144,7 +159,7 @@ class Results:
         found = self.findings(family)
         return Audit(None if found is None else [finding for finding in found if finding.severity in SEVERE])
 
-    def _once(self, path: Path, read: Callable[[], Any]) -> Any:
+    def _once(self, path: Path, read: Callable[[], Any], what: str = "content") -> Any:
         """What `read` gives, kept until the file changes. One thread reads, the others wait for it."""
         with self._lock:
             try:
@@ -152,14 +167,19 @@ class Results:
                 stamp = (found.st_mtime_ns, found.st_size)
             except OSError:
                 stamp = (0, 0)  # `read` says that it is missing
-            if path in self._kept and self._kept[path][0] == stamp:
-                self._kept.move_to_end(path)
-                return self._kept[path][1]
+            key = (what, path)
+            if key in self._kept and self._kept[key][0] == stamp:
+                self._kept.move_to_end(key)
+                return self._kept[key][1]
             content = read()
-            self._kept[path] = (stamp, content)
+            self._kept[key] = (stamp, content)
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
             return content
+
+
+def _beside(path: Path) -> bool:
+    return path.name.endswith(".meta.json") or path.name.startswith(".")
 
 
 def subset(table: pd.DataFrame, **wanted: Any) -> pd.DataFrame:
