@@ -15,6 +15,7 @@ from probe.languages import label
 KEY, TITLE = "about", "About"
 HOW = "What these models are, which files this page shows and what they were made of, and how to cite them."
 PLOTS = ()
+NOTE = "below"
 CITE = (
     "Cite this repository (aya-cross-lingual-probe, with the commit you used), the models with the revisions below, "
     "and for each measure the source that probe/metrics.py names. FLORES-200, where it was used: NLLB Team 2022."

@@ -19,6 +19,7 @@ HOW = (
     "that score as high, chance. What a finding blocks is drawn with open markers here and claimed nowhere."
 )
 PLOTS = ()
+NOTE = "below"
 
 
 def settings(results: Results, name: str) -> list[Control]:

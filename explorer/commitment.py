@@ -23,6 +23,7 @@ HOW = (
     "shows how much the count depends on the threshold."
 )
 PLOTS = ("cells", "share")
+NOTE = "below"
 GRID = np.round(np.arange(0, 1.0001, 0.02), 2)  # thresholds of the lower figure
 MISMATCHED = "mismatched"
 
@@ -141,7 +142,8 @@ def _cells(
     lines = -(-len(variants) // columns)
     concepts = list(dict.fromkeys(cells.concept))
     height = 24 * (len(concepts) + 2) + 8
-    places = figures.grid(len(variants), columns, 0.015, 0.16 if lines > 1 else 0)
+    between = 70 * (lines - 1)  # pixels between rows of panels, for titles and languages
+    places = figures.grid(len(variants), columns, 0.015, 70 / (lines * height + between))
     names = [*concepts, MISMATCHED] if mismatched else concepts
     traces, layout, words = [], {}, []
     for i, (variant, (x, y)) in enumerate(zip(variants, places, strict=True)):
@@ -183,13 +185,13 @@ def _cells(
         title = f"<b>{family.label(variant)}</b><br>{done} of {len(own)} commit"
         words.append(figures.note(title, look, x=x[0], y=y[1], yshift=3))
     bar = {"orientation": "h", "y": 0, "yref": "container", "yanchor": "bottom", "thickness": 10, "len": 0.6}
-    bar |= {"title": {"text": "highest cosine held", "side": "top"}, "outlinewidth": 0}
+    bar |= {"title": {"text": "highest cosine held", "side": "top", "font": {"size": 13}}, "outlinewidth": 0}
     layout["coloraxis"] = {"colorscale": figures.SEQUENTIAL, "cmin": 0, "cmax": 1, "colorbar": bar}
     return figures.figure(
         traces,
         look,
         f"{family.name}_commitment",
-        height=lines * height + (lines - 1) * 60 + 150,
+        height=lines * height + between + 150,
         annotations=words,
         margin={"l": 90, "r": 10, "t": 54, "b": 96},
         **layout,

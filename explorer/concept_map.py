@@ -20,6 +20,7 @@ HOW = (
     "a part only, so the lower figure gives the shares of variance in all dimensions."
 )
 PLOTS = ("plane", "variance")
+NOTE = "below"
 COLOURS = (
     "#0072B2",
     "#E69F00",
@@ -32,10 +33,10 @@ COLOURS = (
     "#A8A032",
     "#7F7F7F",
 )
-SCRIPTS = ("circle", "diamond", "square", "triangle-up", "cross", "star", "hexagon")
-VIEWS = {"centred": "each language's mean set to zero", "as_is": "as they are"}
+VIEWS = {"centred": "language means removed", "as_is": "as they are"}
 COLOURED = {"language": "language", "category": "category of the concept"}
 NONE = "none"
+CHANCE = "between concepts, by chance"
 
 
 def settings(results: Results, name: str) -> list[Control]:
@@ -123,24 +124,28 @@ def _plane(
                 "type": "scatter",
                 "mode": "markers",
                 "name": label(group) if group in LANGUAGES else group,
-                "marker": {"size": 8, "color": COLOURS[i % len(COLOURS)], "opacity": 0.38 if faded else 0.85},
+                "marker": {"size": 8, "color": COLOURS[i % len(COLOURS)], "opacity": 0.5 if faded else 0.85},
                 "text": words,
                 "hovertemplate": "%{text}<extra></extra>",
             }
         )
     traces += _follow(followed, named, groups, chosen["colour"], look) if faded and len(followed) else []
-    frames = [
-        {"data": _frame(points.loc[points.state == s], followed.loc[followed.state == s], groups, len(traces)),
-         "layout": {"title": {"text": f"<b>State {s}</b> · this plane holds {in_plane[s]:.0%} of the variance"}}}
-        for s in sorted(points.state.unique())
-    ]  # fmt: skip
-    reach = 1.06 * float(points[["x", "y"]].abs().to_numpy().max())
-    bare = {"range": [-reach, reach], "showticklabels": False, "ticks": "", "showgrid": False}
+    frames = []
+    for state in sorted(points.state.unique()):
+        here = (part.loc[part.state == state] for part in (points, followed))
+        title = f"<b>State {state}</b> · this plane holds {100 * in_plane[state]:.0f} % of the variance"
+        frames.append(
+            {"data": _frame(*here, groups, len(traces)), "layout": {"title": figures.heading(title)}}
+        )
+    bare = {
+        "showticklabels": False,
+        "ticks": "",
+        "showgrid": False,
+        "linecolor": look.grid,
+        "zerolinecolor": look.grid,
+    }
+    right, up = (1.08 * float(points[column].abs().max()) for column in "xy")
     legend = figures.legend_height([t["name"] for t in traces if t.get("showlegend", True)], look)
-    title = {"x": 0, "xref": "container", "xanchor": "left", "y": 1, "yref": "container", "yanchor": "top",
-             "pad": {"t": 8, "l": 8}, "font": {"size": 14}}  # fmt: skip
-    for frame in frames:
-        frame["layout"]["title"] |= title
     return figures.figure(
         traces,
         look,
@@ -149,9 +154,9 @@ def _plane(
         state=chosen["state"],
         height=(400 if look.narrow else 560) + legend,
         hovermode="closest",
-        legend=figures.LEGEND | {"y": 1, "yanchor": "bottom", "yref": "paper"},
-        xaxis=figures.axis(look, **bare, zeroline=True),
-        yaxis=figures.axis(look, **bare, zeroline=True, scaleanchor="x", scaleratio=1),
+        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
+        xaxis=figures.axis(look, range=[-right, right], **bare),
+        yaxis=figures.axis(look, range=[-up, up], **bare, scaleanchor="x", scaleratio=1),
         margin={"l": 10, "r": 10, "t": legend + 14, "b": 12},
     )
 
@@ -196,11 +201,10 @@ def _frame(points: pd.DataFrame, followed: pd.DataFrame, groups: list[str], n_tr
 
 def _variance(variance: pd.DataFrame, chosen: dict[str, Any], look: Theme, stem: str) -> figures.Figure:
     """Shares in all dimensions: between languages, between concepts, and what chance would give for these."""
-    lines = (
-        ("between_languages", "between languages", look.muted, "solid"),
-        ("between_concepts", "between concepts", "#0072B2", "solid"),
-        ("concepts_chance", "between concepts by chance", "#0072B2", "dot"),
-    )
+    rest = 1 - variance.between_languages if chosen["plane"] == "centred" else 1
+    shares = {"between concepts": variance.between_concepts / rest, CHANCE: variance.concepts_chance / rest}
+    if chosen["plane"] == "as_is":
+        shares["between languages"] = variance.between_languages
     n_states = int(variance.state.max()) + 1
     traces = [
         {
@@ -208,16 +212,17 @@ def _variance(variance: pd.DataFrame, chosen: dict[str, Any], look: Theme, stem:
             "mode": "lines+markers",
             "name": name,
             "x": numbers(variance.state),
-            "y": numbers(variance[column]),
-            "line": {"color": colour, "dash": dash, "width": 2},
+            "y": numbers(share),
+            "line": {"color": look.muted if name == "between languages" else "#0072B2", "width": 2}
+            | ({"dash": "dot"} if name == CHANCE else {}),
             "hovertemplate": "%{y:.1%}",
         }
-        for column, name, colour, dash in lines
+        for name, share in shares.items()
     ]
-    top = 1.08 * float(variance[[column for column, *_ in lines]].to_numpy().max())
+    top = 1.12 * max(float(share.max()) for share in shares.values())
     here = {"type": "scatter", "mode": "lines", "y": [0, top], "hoverinfo": "skip", "showlegend": False}
     here |= {"line": {"color": look.muted, "width": 1.5, "dash": "dot"}}
-    frames = [{"data": [{}, {}, {}, {"x": [s, s]}]} for s in range(n_states)]
+    frames = [{"data": [{} for _ in shares] + [{"x": [s, s]}]} for s in range(n_states)]
     return figures.figure(
         [*traces, here],
         look,
@@ -227,6 +232,11 @@ def _variance(variance: pd.DataFrame, chosen: dict[str, Any], look: Theme, stem:
         height=300,
         hovermode="x unified",
         xaxis=figures.states_axis(look, n_states, title={"text": "residual state"}),
-        yaxis=figures.axis(look, range=[0, top], tickformat=".0%", title={"text": "share of variance"}),
-        margin={"l": 64, "r": 16, "t": figures.legend_height([name for _, name, *_ in lines], look), "b": 50},
+        yaxis=figures.axis(
+            look,
+            range=[0, top],
+            tickformat=".0%",
+            title={"text": "share of variance left" if chosen["plane"] == "centred" else "share of variance"},
+        ),
+        margin={"l": 64, "r": 16, "t": figures.legend_height(shares, look), "b": 50},
     )

@@ -1,6 +1,5 @@
 """Curves: alignment with English, state by state."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ HOW = (
     "state, or move the slider, to compare all languages there."
 )
 PLOTS = ("by_state", "at_state")
+NOTE = "below"
 PRIMARY_METRIC = "excess"
 AVERAGE = "average"
 SHOWN = ("sw", "hi", "am")  # the languages of the original study's figure
@@ -73,9 +73,9 @@ def view(results: Results, name: str, chosen: dict[str, Any], look: Theme) -> Vi
     apart = [table.assign(mark=mark).drop(columns="hover") for mark, table in marked.items()]
     apart = [table.loc[table.language.isin(chosen["languages"])] for table in apart]
     tables = {"by_state": pd.concat([shown.assign(mark="curve"), *apart]), "at_state": found}
-    note = [_caption(fixed, shown, concept), *_said(marked, results.family(name), chosen)]
+    note = [_caption(fixed, shown, concept), _said(marked, fixed, chosen)]
     note += [rows.blocked_note(shown, audit, "points"), rows.source(results, name, "alignment_summary.csv")]
-    return View(drawn, tables, " ".join(note))
+    return View(drawn, tables, " ".join(part for part in note if part))
 
 
 def _of_concept(curves: dict, concept: str, averages: pd.DataFrame) -> pd.DataFrame:
@@ -218,7 +218,7 @@ def _draw(
     after_norm = "after the final norm" in marked
     return {
         "by_state": lines.panels(
-            look, series, shown, n_states, f"{family.name}_curves", axis, titles, extras, after_norm
+            look, series, shown, n_states, f"{family.name}_curves", axis, titles, KEY, extras, after_norm
         ),
         "at_state": lines.forest(
             look, series, languages, n_states, chosen["state"], f"{family.name}_languages", axis, titles
@@ -236,8 +236,11 @@ def _caption(fixed: dict[str, str], shown: pd.DataFrame, concept: str) -> str:
     )
 
 
-def _said(marked: dict[str, pd.DataFrame], family: Family, chosen: dict[str, Any]) -> Sequence[str]:
+def _said(marked: dict[str, pd.DataFrame], fixed: dict[str, str], chosen: dict[str, Any]) -> str:
+    """How many of the curves shown commit: never is a result, too."""
+    if fixed["stimuli"] != "probes" or fixed["metric"] not in ("cosine", PRIMARY_METRIC):
+        return ""
     cells = len(chosen["variants"]) * len(chosen["languages"])
     committed = marked.get(COMMITMENT)
     shown = 0 if committed is None else int(committed.language.isin(chosen["languages"]).sum())
-    return [f"A vertical bar marks where it {COMMITMENT}: {shown} of {cells} curves, the others never."]
+    return f"{shown} of {cells} curves commit ({THRESHOLD:g} for {CONSECUTIVE} states), the others never."

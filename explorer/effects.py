@@ -20,6 +20,7 @@ HOW = (
     "or to languages that the variant does not emphasise."
 )
 PLOTS = ("by_state", "at_state", "dose")
+NOTE = "below"
 SIMPLE = "simple"
 KEYS = ("stimuli", "position", "metric")
 
@@ -116,7 +117,7 @@ def _draw(
     axis = f"difference in {rows.METRICS.get(chosen['metric'], chosen['metric'])}"
     stem = f"{family.name}_effects_{chosen['pair']}"
     return {
-        "by_state": lines.panels(look, series, shown, n_states, stem, axis, titles),
+        "by_state": lines.panels(look, series, shown, n_states, stem, axis, titles, KEY),
         "at_state": lines.forest(
             look, series, languages, n_states, chosen["state"], f"{stem}_languages", axis, titles
         ),

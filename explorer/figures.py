@@ -23,7 +23,15 @@ MARKERS = {  # matplotlib's names -> plotly's
     "P": "cross", "*": "star", "h": "hexagon",
 }  # fmt: skip
 SEQUENTIAL = "Viridis"
-LEGEND = {"orientation": "h", "x": 0, "xref": "container", "y": 1, "yref": "container", "yanchor": "top"}
+LEGEND = {
+    "orientation": "h",
+    "x": 0,
+    "xref": "container",
+    "xanchor": "left",
+    "y": 1,
+    "yref": "container",
+    "yanchor": "top",
+}
 
 
 @dataclass(frozen=True)
@@ -94,14 +102,14 @@ def faint(colour: str, alpha: float) -> str:
 
 def numbers(values: Iterable[Any]) -> list[float | int | None]:
     """For JSON, which knows no NaN: what is not a finite number is None, which plotly leaves out."""
-    kept = (value.item() if isinstance(value, np.generic) else value for value in values)
-    return [value if isinstance(value, int | float) and math.isfinite(value) else None for value in kept]
+    listed = values.tolist() if isinstance(values, np.ndarray | pd.Series) else list(values)
+    return [v if isinstance(v, int | float) and math.isfinite(v) else None for v in listed]
 
 
 def axis(look: Theme, **more: Any) -> dict[str, Any]:
     return {
         "gridcolor": look.grid,
-        "zerolinecolor": look.grid,
+        "zerolinecolor": look.muted,
         "linecolor": look.muted,
         "ticks": "outside",
         "tickcolor": look.grid,
@@ -124,10 +132,12 @@ def figure(
     frames: Sequence[dict] | None = None,
     state: int = 0,
     height: int = 420,
+    follow: str | None = None,
     **layout: Any,
 ) -> Figure:
     """name: of a downloaded file, without its ending. frames: one per state, {"data": [per trace the attributes
-    that change], "layout": {...}}; the figure is drawn at `state`."""
+    that change], "layout": {...}}; the figure is drawn at `state`. follow: the tab whose slider of states moves
+    with the pointer over this figure."""
     base = {
         "paper_bgcolor": look.paper,
         "plot_bgcolor": look.paper,
@@ -136,7 +146,7 @@ def figure(
         "margin": {"l": 56, "r": 16, "t": 40, "b": 48},
         "hoverlabel": {"font": {"family": FONT, "size": 12}, "namelength": -1},
         "legend": LEGEND,
-        "meta": {"name": name} | ({"frames": list(frames)} if frames else {}),
+        "meta": {"name": name, "follow": follow} | ({"frames": list(frames)} if frames else {}),
     }
     data = list(traces)
     if frames:
@@ -162,9 +172,18 @@ def merged(trace: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any
 
 
 def legend_height(labels: Iterable[str], look: Theme) -> int:
-    """Pixels above the panels for a legend of these labels: how many lines of them a window holds."""
-    width = sum(7.2 * len(label) + 48 for label in labels)
-    return 34 + 21 * (math.ceil(width / (340 if look.narrow else 860)))
+    """Pixels above the panels for a horizontal legend of these labels, as many in a line as a window holds."""
+    room, lines, used = (300 if look.narrow else 1060), 1, 0.0
+    for label in labels:
+        width = 7.2 * len(label) + 48
+        lines, used = (lines + 1, width) if used and used + width > room else (lines, used + width)
+    return 34 + 20 * lines
+
+
+def heading(text: str) -> dict[str, Any]:
+    """A title at the upper left of a figure."""
+    place = {"x": 0, "xref": "container", "xanchor": "left", "y": 1, "yref": "container", "yanchor": "top"}
+    return place | {"text": text, "font": {"size": 14}, "pad": {"t": 8, "l": 8}}
 
 
 def note(text: str, look: Theme, **place: Any) -> dict[str, Any]:
@@ -181,7 +200,7 @@ def note(text: str, look: Theme, **place: Any) -> dict[str, Any]:
     } | place
 
 
-def grid(n: int, columns: int, gap_x: float, gap_y: float) -> list[tuple[list[float], list[float]]]:
+def grid(n: int, columns: int, gap_x: float, gap_y: float = 0) -> list[tuple[list[float], list[float]]]:
     """The (x, y) domains of n panels in reading order, in fractions of the figure."""
     rows = math.ceil(n / columns)
     width = (1 - gap_x * (columns - 1)) / columns
@@ -197,7 +216,8 @@ def grid(n: int, columns: int, gap_x: float, gap_y: float) -> list[tuple[list[fl
 
 def band(x: Sequence, low: Sequence, high: Sequence, colour: str, **more: Any) -> dict[str, Any]:
     """The area between two curves, as one closed line without an edge."""
-    points = [(a, b, c) for a, b, c in zip(x, numbers(low), numbers(high), strict=True) if None not in (b, c)]
+    ends = zip(numbers(x), numbers(low), numbers(high), strict=True)
+    points = [(a, b, c) for a, b, c in ends if b is not None and c is not None]
     return {
         "type": "scatter",
         "mode": "lines",

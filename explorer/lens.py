@@ -18,6 +18,7 @@ HOW = (
     "languages or none. Below: the likeliest tokens."
 )
 PLOTS = ("by_state", "languages", "tokens")
+NOTE = "above"
 QUEUE = {"concurrency_id": "model", "concurrency_limit": 1}  # one model in memory, so one question at a time
 FILE = "logit_lens_examples"
 PIVOT_COLOUR, OWN_COLOUR = "#0072B2", "#D55E00"
@@ -157,6 +158,7 @@ def _ends(reading: dict, colours: dict[str, str]) -> list[dict]:
     named = [language for language in reading["p_lang"] if colours[language].startswith("#")]
     last = {language: reading["p_lang"][language][-1] for language in named}
     apart = 0.07 * _top(reading)
+    last = {language: max(p, apart / 2) for language, p in last.items()}  # clear of the axis
     if len(last) == 2 and abs(last[named[0]] - last[named[1]]) < apart:
         low, high = sorted(named, key=last.__getitem__)
         last[high] = last[low] + apart
@@ -175,24 +177,10 @@ def _bars(reading: dict, state: int, look: Theme, stem: str) -> figures.Figure:
         "marker": {"color": [colours[language] for language in languages]},
         "hovertemplate": "%{y}: %{x:.4f}<extra></extra>",
     }
-    place = {
-        "x": 0,
-        "xref": "container",
-        "xanchor": "left",
-        "y": 1,
-        "yanchor": "top",
-        "pad": {"t": 8, "l": 8},
-    }
     frames = [
         {
             "data": [{"x": numbers(reading["p_lang"][language][at] for language in languages)}],
-            "layout": {
-                "title": place
-                | {
-                    "text": f"<b>State {at}</b> · next token: {bits:.1f} bits of entropy",
-                    "font": {"size": 14},
-                }
-            },
+            "layout": {"title": figures.heading(f"<b>State {at}</b> · entropy {bits:.1f} bits")},
         }
         for at, bits in enumerate(reading["entropy_bits"])
     ]
@@ -231,7 +219,7 @@ def _tokens(reading: dict, look: Theme, stem: str) -> figures.Figure:
                 "xgap": 1,
                 "ygap": 1,
                 "colorbar": {
-                    "title": {"text": "probability", "side": "right"},
+                    "title": {"text": "probability", "side": "right", "font": {"size": 13}},
                     "thickness": 10,
                     "outlinewidth": 0,
                 },

@@ -4,16 +4,17 @@ Both take a table of rows with language, state, value, ci_low, ci_high, `blocked
 where null_low and null_high are there too, the null band is drawn.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from explorer import figures
 from explorer.figures import Mark, Theme, numbers
 from probe.families import Family
-from probe.languages import label
+from probe.languages import LANGUAGES, label
 from viz.style import emphasising
 
 NULL = "null: 95 % of permuted pairings"
@@ -50,6 +51,7 @@ def panels(
     name: str,
     y_title: str,
     titles: Mapping[str, str],
+    follow: str,
     extras: Sequence[Extra] = (),
     after_norm: bool = False,
 ) -> figures.Figure:
@@ -60,9 +62,8 @@ def panels(
     legend = _legend(series, extras)
     top = figures.legend_height(legend, look) + 14
     height = top + 56 + lines * panel
-    places = figures.grid(
-        len(languages), columns, 0.05, 0.3 * panel / (lines * panel + 1e-9) if lines > 1 else 0
-    )
+    gap = 0.3 / lines if lines > 1 else 0
+    places = figures.grid(len(languages), columns, 0.05, gap)
     low, high = _limits([s.rows.loc[s.rows.language.isin(languages)] for s in series], extras, languages)
     traces, layout, words = _keys(series, extras, look), {}, []
     for i, (language, (x, y)) in enumerate(zip(languages, places, strict=True)):
@@ -87,6 +88,7 @@ def panels(
         look,
         name,
         height=height,
+        follow=follow,
         hovermode="x unified",
         annotations=words,
         margin={"l": 60, "r": 14, "t": top, "b": 50},
@@ -148,18 +150,16 @@ def _keys(series: Sequence[Series], extras: Sequence[Extra], look: Theme) -> lis
 
 def _panel(series: Sequence[Series], language: str, first: bool) -> list[dict]:
     """Bands first, so that no line is hidden by another's interval."""
-    below, above = [], []
+    nulls, intervals, lines = [], [], []
     for s in series:
         rows = s.of(language)
         if "null_low" in rows:
-            below.append(figures.band(rows.state, rows.null_low, rows.null_high, "rgba(130,140,150,0.13)"))
-        above.append(figures.band(rows.state, rows.ci_low, rows.ci_high, _tint(s.mark.colour)))
-    lines = [_line(s, s.of(language), first) for s in series]
-    return below + above + lines
-
-
-def _tint(colour: str) -> str:
-    return figures.faint(colour, 0.18)
+            nulls.append(figures.band(rows.state, rows.null_low, rows.null_high, "rgba(130,140,150,0.13)"))
+        if "ci_low" in rows:
+            colour = figures.faint(s.mark.colour, 0.18)
+            intervals.append(figures.band(rows.state, rows.ci_low, rows.ci_high, colour))
+        lines.append(_line(s, rows, first))
+    return nulls + intervals + lines
 
 
 def _line(s: Series, rows: pd.DataFrame, first: bool) -> dict:
@@ -173,7 +173,7 @@ def _line(s: Series, rows: pd.DataFrame, first: bool) -> dict:
         "y": numbers(rows.value),
         "line": {"color": s.mark.colour, "width": 2},
         "marker": {
-            "symbol": _symbols(s.mark, rows),
+            "symbol": _symbols(s.mark, rows.blocked),
             "size": 7 if len(rows) <= 14 else 5,
             "color": s.mark.colour,
         },
@@ -182,8 +182,8 @@ def _line(s: Series, rows: pd.DataFrame, first: bool) -> dict:
     }
 
 
-def _symbols(mark: Mark, rows: pd.DataFrame) -> list[str]:
-    return [mark.symbol if ok else f"{mark.symbol}-open" for ok in rows.blocked.isna()]
+def _symbols(mark: Mark, blocked: Iterable) -> list[str]:
+    return [f"{mark.symbol}-open" if isinstance(reason, str) else mark.symbol for reason in blocked]
 
 
 def _extra(extra: Extra, language: str) -> dict:
@@ -224,32 +224,17 @@ def forest(
     """Every language at one state, with its interval and its null; a frame for each state."""
     offsets = figures.dodge(len(series))
     row = {language: -i for i, language in enumerate(languages)}
-    traces, frames = [], [{"data": [], "layout": {}} for _ in range(n_states)]
+    traces, frames = [], [{"data": [], "layout": _at(state)} for state in range(n_states)]
     for s, offset in zip(series, offsets, strict=True):
-        y = [row[language] - float(offset) for language in languages]
-        traces += _forest_traces(s, y, look)
-        cells = s.rows.set_index(["state", "language"]).sort_index()
-        for at, frame in enumerate(frames):
-            rows = cells.loc[at].reindex(languages) if at in cells.index.get_level_values(0) else None
-            frame["data"] += _forest_frame(s.mark, rows, y)
-    for at, frame in enumerate(frames):
-        frame["layout"] = {"title": {"text": f"<b>State {at}</b>: all languages"}}
+        traces += _forest_traces(s, [row[language] - float(offset) for language in languages], look)
+        for frame, data in zip(frames, _forest_frames(s, languages, n_states), strict=True):
+            frame["data"] += data
     low, high = _limits([s.rows for s in series], (), languages)
-    title = {
-        "x": 0,
-        "xref": "container",
-        "xanchor": "left",
-        "y": 1,
-        "yanchor": "top",
-        "pad": {"t": 8, "l": 8},
-    }
     return figures.figure(
         traces,
         look,
         name,
-        frames=[
-            f | {"layout": {"title": title | {"font": {"size": 14}} | f["layout"]["title"]}} for f in frames
-        ],
+        frames=frames,
         state=state,
         height=max(330, 60 + len(languages) * (16 + 9 * len(series))),
         showlegend=False,
@@ -261,7 +246,7 @@ def forest(
         yaxis=figures.axis(
             look,
             tickvals=list(row.values()),
-            ticktext=[titles[language] for language in languages],
+            ticktext=[LANGUAGES[lang].name if look.narrow else titles[lang] for lang in languages],
             range=[-len(languages) + 0.4, 0.6],
             showgrid=False,
             zeroline=False,
@@ -274,7 +259,7 @@ def _forest_traces(s: Series, y: list[float], look: Theme) -> list[dict]:
         "type": "scatter",
         "mode": "lines",
         "y": [v for each in y for v in (each, each, None)],
-        "line": {"width": 8, "color": look.null},
+        "line": {"width": 5, "color": look.null},
         "hoverinfo": "skip",
     }
     points = {
@@ -289,21 +274,40 @@ def _forest_traces(s: Series, y: list[float], look: Theme) -> list[dict]:
     return [null, points]
 
 
-def _forest_frame(mark: Mark, rows: pd.DataFrame | None, y: list[float]) -> list[dict]:
-    if rows is None:
-        return [{"x": [None] * (3 * len(y))}, {"x": [None] * len(y)}]
-    ends = zip(*(rows.get(c, rows.value * float("nan")) for c in ("null_low", "null_high")), strict=True)
+def _at(state: int) -> dict[str, Any]:
+    return {"title": figures.heading(f"<b>State {state}</b>: all languages")}
+
+
+def _forest_frames(s: Series, languages: Sequence[str], n_states: int) -> list[list[dict]]:
+    """Per state what changes in the two traces of a series: its null, and its points."""
+    place = {language: i for i, language in enumerate(languages)}
+    at = (s.rows.state.to_numpy(int), np.array([place[language] for language in s.rows.language], int))
+
+    def cells(column: str, empty: Any) -> np.ndarray:
+        filled = np.full((n_states, len(languages)), empty, float if empty is np.nan else object)
+        if column in s.rows:
+            filled[at] = s.rows[column].to_numpy()
+        return filled
+
+    value, low, high, null_low, null_high = (
+        cells(column, np.nan) for column in ("value", "ci_low", "ci_high", "null_low", "null_high")
+    )
+    hover, blocked = cells("hover", "not measured"), cells("blocked", None)
+    null = np.stack([null_low, null_high, np.full_like(null_low, np.nan)], axis=-1).reshape(n_states, -1)
     return [
-        {"x": numbers(v for low, high in ends for v in (low, high, None))},
-        {
-            "x": numbers(rows.value),
-            "error_x": {
-                "array": numbers(rows.ci_high - rows.value),
-                "arrayminus": numbers(rows.value - rows.ci_low),
+        [
+            {"x": numbers(null[state])},
+            {
+                "x": numbers(value[state]),
+                "error_x": {
+                    "array": numbers((high - value)[state].round(6)),
+                    "arrayminus": numbers((value - low)[state].round(6)),
+                },
+                "marker": {"symbol": _symbols(s.mark, blocked[state])},
+                "customdata": hover[state].tolist(),
             },
-            "marker": {"symbol": _symbols(mark, rows)},
-            "customdata": rows.hover.fillna("not measured").tolist(),
-        },
+        ]
+        for state in range(n_states)
     ]
 
 

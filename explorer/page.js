@@ -24,8 +24,25 @@ const explorer = (() => {
     keep([["tab", tab], ["family", values[1]], ...names.map((name, i) => [`${tab}.${name}`, values[i + 2]])]);
     return [look(), ...values.slice(1)];
   }
-  const opened = (tab, values) => (keep([["tab", tab]]), [look(), ...values.slice(1)]);
-  const arrived = (family) => (family && keep([["family", family]]), [look(), location.search]);
+
+  // Gradio says that a tab was opened also when it builds the page, and when an arrival opens it: the arrival
+  // has drawn that one already. "skip" tells the server so.
+  const address = location.search;
+  let here = false; // whether the first arrival is done
+  let drawn = null; // the tab that an arrival drew
+  function opened(tab, values) {
+    const known = !here || drawn === tab;
+    drawn = null;
+    if (here) keep([["tab", tab]]);
+    return [known ? "skip" : look(), ...values.slice(1)];
+  }
+  function arrived(family) {
+    if (family) keep([["family", family]]);
+    const search = here ? location.search : address;
+    drawn = new URLSearchParams(search).get("tab");
+    return [look(), search];
+  }
+  const settle = () => void (here = true);
 
   // Frames: a figure's layout.meta.frames[state] holds what differs at that state.
   function show(gd, state, smooth) {
@@ -34,11 +51,15 @@ const explorer = (() => {
     const still = !smooth || matchMedia("(prefers-reduced-motion: reduce)").matches;
     const duration = still ? 0 : STEP * 0.7;
     gd.dataset.state = state;
-    Plotly.animate(
-      gd,
-      { data: frame.data, traces: frame.data.map((_, i) => i), layout: frame.layout },
-      { mode: "immediate", frame: { duration, redraw: still }, transition: { duration, easing: "cubic-in-out" } },
-    ).then(() => Plotly.relayout(gd, frame.layout), () => {}); // a newer frame takes over: nothing to mend
+    const change = { data: frame.data, traces: frame.data.map((_, i) => i), layout: frame.layout };
+    Plotly.animate(gd, change, {
+      mode: "immediate",
+      frame: { duration, redraw: still },
+      transition: { duration, easing: "cubic-in-out" },
+    }).then(
+      () => frame.layout && Plotly.relayout(gd, frame.layout), // a title is not animated
+      () => {}, // a newer state takes over: nothing to mend
+    );
   }
   const graphs = (tab) => document.querySelectorAll(`[id^="${tab}-"] .js-plotly-plot`);
   function state(tab, value, smooth = true) {
@@ -98,5 +119,5 @@ const explorer = (() => {
     link.download = "";
     link.click();
   }
-  return { sent, opened, arrived, state, play, save, table, keep };
+  return { sent, opened, arrived, settle, state, play, save, table, keep };
 })();

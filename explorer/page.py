@@ -1,7 +1,7 @@
 """The page: the tabs, put together from what each says of its controls, its plots and its view.
 
-A tab is a module with KEY, TITLE, HOW (one sentence on what one sees), PLOTS, settings(results, family) and
-view(results, family, chosen, look). Every answer is made of the results and of what was chosen alone, so that
+A tab is a module with KEY, TITLE, HOW (what one sees, and how to read it), PLOTS, NOTE (whether it stands above or
+below them), settings(results, family) and view(results, family, chosen, look). Every answer is made of the results and of what was chosen alone, so that
 an address is all that it takes to see the same again.
 """
 
@@ -108,7 +108,7 @@ def build(results: Results, title: str = "Cross-lingual probe") -> gr.Blocks:
     families = results.families()
     with gr.Blocks(title=title, analytics_enabled=False, fill_width=True) as page:
         look, address = gr.Textbox(visible=False), gr.Textbox(visible=False)
-        with gr.Row(equal_height=True):
+        with gr.Row(elem_id="top"):
             head = gr.HTML(elem_classes="explorer-head")
             family = gr.Dropdown(
                 families, label="Family", filterable=False, scale=0, min_width=210, elem_id="family"
@@ -124,11 +124,10 @@ def build(results: Results, title: str = "Cross-lingual probe") -> gr.Blocks:
         def arrive(look: str, search: str) -> list:
             return _arrival(explorer, built, look, from_address(search or ""))
 
-        for event, js, inputs in (
-            (page.load, "() => explorer.arrived()", [look, address]),
-            (family.input, "(_, name) => explorer.arrived(name)", [look, family]),
-        ):
-            event(arrive, inputs, everything, js=js, **PRIVATE)
+        given = {"fn": arrive, "outputs": everything} | PRIVATE
+        loaded = page.load(inputs=[look, address], js="() => explorer.arrived()", **given)
+        loaded.then(None, js="() => explorer.settle()", api_visibility="private")
+        family.input(inputs=[look, family], js="(_, name) => explorer.arrived(name)", **given)
     page.queue(default_concurrency_limit=4)
     return page
 
@@ -142,16 +141,18 @@ def _tab(tab: ModuleType, settings: Sequence[Control]) -> Tab:
     with gr.Tab(tab.TITLE, id=tab.KEY, elem_id=f"tab-{tab.KEY}") as item:
         built = Tab(tab, item)
         gr.HTML(f'<p class="explorer-how">{html.escape(tab.HOW)}</p>')
-        if settings:
-            with gr.Row(elem_classes="explorer-controls"):
-                for control in settings:
-                    built.controls[control.name] = _component(tab.KEY, control)
+        for kinds in (("many", "text"), ("one", "number"), ("state",)):
+            if together := [control for control in settings if control.kind in kinds]:
+                with gr.Row(elem_classes="explorer-controls"):
+                    built.controls |= {c.name: _component(tab.KEY, c) for c in together}
+        if tab.NOTE == "above":
+            built.note = gr.HTML(elem_classes="explorer-note")
         for plot in tab.PLOTS:
             with gr.Column(visible=False) as column:
                 drawn = gr.Plot(show_label=False, container=False, elem_id=f"{tab.KEY}-{plot}")
                 gr.HTML(_files(tab.KEY, plot))
             built.plots += [drawn, column]
-        built.note = gr.HTML(elem_classes="explorer-note")
+        built.note = built.note or gr.HTML(elem_classes="explorer-note")
     return built
 
 
@@ -172,7 +173,7 @@ def _component(key: str, control: Control) -> gr.components.Component:
     if control.kind == "text":
         return gr.Textbox(**given, **common | {"min_width": 320}, lines=1, max_lines=8, rtl=False)
     with gr.Row():
-        slider = gr.Slider(**given, **common, step=1)
+        slider = gr.Slider(**given, **common | {"min_width": 240}, step=1)
         gr.HTML(
             f'<button class="explorer-play" id="{key}-play" onclick="explorer.play(\'{key}\')">Play</button>'
         )
@@ -201,8 +202,11 @@ def _listen(explorer: Explorer, tab: Tab, look: gr.Textbox, family: gr.Dropdown)
     """A control changes its own tab, and opening a tab makes it; a state is shown by the page itself."""
     key, names = tab.of.KEY, list(tab.controls)
 
-    def shown(look: str, family: str, *values: Any) -> list:
-        return _shown(tab.of, explorer.view(tab.of, family, dict(zip(names, values, strict=True)), look))
+    def shown(look: str, family: str, *values: Any) -> Any:
+        if look == "skip":
+            return _outputs([gr.skip()] * len(tab.shown))
+        asked = dict(zip(names, values, strict=True))
+        return _outputs(_shown(tab.of, explorer.view(tab.of, family, asked, look)))
 
     given = {"fn": shown, "inputs": [look, family, *tab.controls.values()], "outputs": tab.shown} | PRIVATE
     given |= getattr(tab.of, "QUEUE", {})
@@ -215,6 +219,11 @@ def _listen(explorer: Explorer, tab: Tab, look: gr.Textbox, family: gr.Dropdown)
             component.submit(js=js, trigger_mode="always_last", **given)
         else:
             component.input(js=js, trigger_mode="always_last", **given)
+
+
+def _outputs(updates: list) -> Any:
+    """As an event returns them: Gradio takes a list of one for the value itself."""
+    return updates[0] if len(updates) == 1 else updates
 
 
 def _shown(tab: ModuleType, view: View) -> list:
@@ -292,20 +301,30 @@ def figure_route(results: Results) -> Route:
 
 def serve(page: gr.Blocks, results: Results, host: str, port: int | None, **more: Any) -> None:
     """Serve until interrupted, asking nothing of any other host."""
+    light, dark = figures.LIGHT, figures.DARK
     theme = gr.themes.Base(
-        primary_hue="blue",
-        neutral_hue="slate",
-        font=["system-ui", "sans-serif"],
-        font_mono=["ui-monospace", "monospace"],
-    ).set(body_background_fill=figures.LIGHT["paper"], body_background_fill_dark=figures.DARK["paper"])
+        primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["ui-monospace"]
+    ).set(
+        body_background_fill=light["paper"],
+        body_background_fill_dark=dark["paper"],
+        body_text_color_subdued=light["muted"],
+        body_text_color_subdued_dark=dark["muted"],
+        block_background_fill=light["paper"],
+        block_background_fill_dark=dark["paper"],
+        block_info_text_color=light["muted"],
+        block_info_text_color_dark=dark["muted"],
+    )
+    drawing = next((Path(gr.__file__).parent / "templates/frontend/assets").glob("PlotlyPlot-*.js"), None)
+    early = f'<link rel="modulepreload" href="assets/{drawing.name}">' if drawing else ""
     page.launch(
         server_name=host,
         server_port=port,
         theme=theme,
         css=(HERE / "page.css").read_text(encoding="utf-8"),
-        head=f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",
+        head=f"{early}<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",
         footer_links=[],
         ssr_mode=False,
+        quiet=True,
         app_kwargs={
             "routes": [data_route(Explorer(results)), figure_route(results)],
             "docs_url": None,

@@ -15,6 +15,7 @@ HOW = (
     "rests on. Marked words are the evidence; point at one to read it."
 )
 PLOTS = ()
+NOTE = "below"
 EXAMPLES = {
     "plain Hindi": "बच्चे को दो दिन से तेज़ बुखार है।",
     "English within Swahili": "Mtoto wangu ana homa, so we took him to the clinic this morning.",

@@ -1,6 +1,7 @@
 """Text of any kind made safe to show: as HTML, and as words on a figure."""
 
 import html
+import itertools
 import unicodedata
 from collections.abc import Iterable, Sequence
 
@@ -46,7 +47,7 @@ def highlighted(text: str, spans: Iterable[tuple[int, int, str]]) -> str:
     spans = [(max(0, start), min(end, len(text)), what) for start, end, what in spans]
     edges = sorted({0, len(text), *(edge for start, end, _ in spans if start < end for edge in (start, end))})
     parts = []
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         over = [what for low, high, what in spans if low <= start and end <= high]
         piece = visible(text[start:end])
         title = html.escape("; ".join(dict.fromkeys(over)))
