@@ -55,7 +55,9 @@ def plan_shards(manifest: Manifest, shard_size: int = SHARD_SIZE) -> Plan:
     return {f"shard-{number:05d}": piece for number, piece in enumerate(pieces)}
 
 
-def extract_shard(model, tokenizer, stimuli: Sequence[Stimulus], progress=lambda n: None) -> Activations:
+def extract_shard(
+    model, tokenizer, stimuli: Sequence[Stimulus], progress=lambda texts, tokens: None
+) -> Activations:
     focus = [s.focus for s in stimuli if isinstance(s, ProbeSentence)]
     return model_loader.extract(model, tokenizer, [s.text for s in stimuli], focus or None, progress=progress)
 
@@ -92,7 +94,9 @@ def run_variant(args: argparse.Namespace, paths: Paths, family: Family, variant:
             tqdm(total=n_open, desc=variant, unit="stimulus", disable=not sys.stderr.isatty()) as bar,
         ):
             for name, stimuli in open_shards.items():
-                activations = extract_shard(model, tokenizer, stimuli, bar.update)
+                activations = extract_shard(
+                    model, tokenizer, stimuli, lambda texts, tokens: bar.update(texts)
+                )
                 store.write_shard(name, [s.stimulus_id for s in stimuli], activations)
                 log.debug("%s: %s written", variant, name)
     return f"{variant}: {n_open} stimuli extracted in {len(open_shards)} of {len(plan)} shards"

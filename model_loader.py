@@ -1,37 +1,30 @@
-"""Loading a variant, and reading its residual stream. The one copy of it: every stage that runs a model
-comes here.
+"""Loading a variant: every stage that runs a model comes here. What it reads of it is `probe.reading`'s."""
 
-States are read before the final norm: state 0 is what enters the first block, state l what block l puts
-out. Transformers' own last hidden state is *after* the norm and is kept apart as `post_norm`.
-"""
-
-import gc
 import json
-import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 from safetensors import SafetensorError
 
 from probe import results
 from probe.errors import ProbeError
 from probe.families import Family, load_family
 from probe.paths import Paths
-from probe.store import Activations
+from probe.reading import extract, free_memory
 
-if TYPE_CHECKING:
-    import torch
+__all__ = ["Checkpoint", "extract", "loaded", "open_checkpoint"]
 
-TOKEN_BUDGET = 2048  # padded tokens a batch: enough to keep two cores busy, little memory
+log = logging.getLogger(__name__)
+
 DTYPES = ("float32", "bfloat16", "float16")
 
 
 def pick_device(asked: str | None = None) -> str:
-    """The device asked for, or the best there is: cuda, mps, cpu."""
+    """The device asked for, or the best there is: cuda, mps, cpu. "auto" leaves it to accelerate."""
     import torch
 
     there = [
@@ -39,19 +32,20 @@ def pick_device(asked: str | None = None) -> str:
         for name, found in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available()))
         if found
     ] + ["cpu"]
-    if asked and asked.split(":")[0] not in there:
+    if asked and asked.split(":")[0] not in (*there, "auto"):
         raise ProbeError(f"device {asked} is not available here, only {', '.join(there)}")
     return asked or there[0]
 
 
 def pick_dtype(asked: str | None, device: str, config: Any) -> str:
     """float32 on a CPU, else the checkpoint's own, unless asked. Raises ProbeError for float16 on a CPU."""
+    on_cpu = device == "cpu" or (device == "auto" and pick_device() == "cpu")
     if asked is None:
         own = str(getattr(config, "dtype", None) or "float32").removeprefix("torch.")
-        return "float32" if device == "cpu" else own
+        return "float32" if on_cpu else own
     if asked not in DTYPES:
         raise ProbeError(f"dtype {asked} is not one of {', '.join(DTYPES)}")
-    if asked == "float16" and device == "cpu":
+    if asked == "float16" and on_cpu:
         raise ProbeError(
             "float16 on a CPU is ten times slower than float32 and overflows; use --dtype float32"
         )
@@ -139,7 +133,22 @@ def _explained(label: str, hub_id: str | None, error: Exception) -> ProbeError:
 
 
 def load_weights(checkpoint: Checkpoint) -> Any:
-    """The model without its language-model head, in eval mode, on its device."""
+    """The model without its language-model head, in eval mode, on its device; spread by accelerate over all
+    the devices and the CPU where the device is "auto", or where the one accelerator cannot hold it."""
+    from probe.reading import out_of_memory
+
+    device = checkpoint.device
+    try:
+        return _from_pretrained(checkpoint, device)
+    except (RuntimeError, MemoryError) as error:
+        if device in ("auto", "cpu") or not out_of_memory(error):
+            raise
+    free_memory()
+    log.warning("%s does not fit on %s; spread over all devices", checkpoint.label, device)
+    return _from_pretrained(checkpoint, "auto")
+
+
+def _from_pretrained(checkpoint: Checkpoint, device: str) -> Any:
     import torch
     from transformers import AutoModel
 
@@ -148,12 +157,12 @@ def load_weights(checkpoint: Checkpoint) -> Any:
             checkpoint.source,
             revision=checkpoint.hub_revision,
             dtype=getattr(torch, checkpoint.dtype),
-            attn_implementation="sdpa",
+            device_map="auto" if device == "auto" else None,
         )
     except (OSError, ValueError, SafetensorError) as error:
         hub_id = None if Path(checkpoint.source).is_dir() else checkpoint.source
         raise _explained(checkpoint.label, hub_id, error) from error
-    return model.to(checkpoint.device).eval()
+    return model.eval() if device == "auto" else model.to(device).eval()
 
 
 @contextmanager
@@ -165,6 +174,8 @@ def loaded(
     paths: Paths | None = None,
 ) -> Iterator[tuple[Any, Any]]:
     """Yield (model, tokenizer) of one variant; its memory is free again after the block."""
+    from accelerate.hooks import remove_hook_from_submodules
+
     paths = paths or Paths()
     family = load_family(family, paths) if isinstance(family, str) else family
     checkpoint = open_checkpoint(family, variant, dtype, device, paths)
@@ -172,184 +183,6 @@ def loaded(
     try:
         yield model, checkpoint.tokenizer
     finally:
+        remove_hook_from_submodules(model)
         model.to("meta")  # frees the weights even where the caller still holds the model
-        gc.collect()
-        if checkpoint.device.startswith("cuda"):
-            import torch
-
-            torch.cuda.empty_cache()
-
-
-# Where to read
-
-
-def content_end(text: str) -> int:
-    """Index just past the last character that is neither punctuation nor blank.
-
-    Raises ValueError where there is none.
-    """
-    for index in range(len(text) - 1, -1, -1):
-        if unicodedata.category(text[index])[0] not in "PZC":
-            return index + 1
-    raise ValueError(f"no content in {text!r}")
-
-
-def read_index(
-    offsets: Sequence[tuple[int, int]], special: Sequence[int], text: str, focus: str | None = None
-) -> dict[str, Any]:
-    """Token indices of the read positions.
-
-    offsets: (n_tokens, 2) character spans; special: 1 for BOS, EOS and padding.
-    Returns {"last": int, "content": int, "mean": [ints]} and, for a focus word, "focus": int: its last
-    token. Raises ValueError where text or focus has no token of its own.
-    """
-    end = content_end(text)
-    words = [index for index, flag in enumerate(special) if not flag]
-    content = [index for index in words if offsets[index][0] < end and offsets[index][1] > offsets[index][0]]
-    if not content:
-        raise ValueError(f"no content token in {text!r}")
-    positions: dict[str, Any] = {"last": words[-1], "content": content[-1], "mean": content}
-    if focus is not None:
-        start = text.index(focus)
-        inside = [i for i in content if offsets[i][0] < start + len(focus) and offsets[i][1] > start]
-        positions["focus"] = inside[-1]
-    return positions
-
-
-def tokenize(
-    tokenizer: Any, texts: Sequence[str], focus: Sequence[str | None] | None = None
-) -> tuple[list[list[int]], list[dict[str, Any]]]:
-    """Token ids with the model's own special tokens, and the read index, of each text."""
-    encoded = tokenizer(list(texts), return_offsets_mapping=True, return_special_tokens_mask=True)
-    words = focus or [None] * len(texts)
-    index = [
-        read_index(offsets, special, text, word)
-        for offsets, special, text, word in zip(
-            encoded["offset_mapping"], encoded["special_tokens_mask"], texts, words, strict=True
-        )
-    ]
-    return encoded["input_ids"], index
-
-
-# Reading
-
-
-def find_blocks(model: Any) -> list[Any]:
-    """The residual blocks, in order: the one list of modules as long as the configuration has layers.
-
-    Raises ProbeError where there is no such list, or more than one.
-    """
-    from torch import nn
-
-    n_layers = model.config.get_text_config().num_hidden_layers
-    lists = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == n_layers]
-    if len(lists) != 1:
-        raise ProbeError(
-            f"{type(model).__name__}: {len(lists)} lists of {n_layers} modules; "
-            "cannot tell which are the blocks"
-        )
-    return list(lists[0])
-
-
-@contextmanager
-def reading_states(model: Any, read: Callable[["torch.Tensor"], Any]) -> Iterator[list[Any]]:
-    """Within the block, each forward pass appends `read(state)` for states 0 to n_layers, in order."""
-    blocks, kept = find_blocks(model), []
-
-    def before_first(_module, args, kwargs):
-        kept.append(read(args[0] if args else kwargs["hidden_states"]))
-
-    def after(_module, _args, output):
-        kept.append(read(output[0] if isinstance(output, tuple) else output))
-
-    handles = [blocks[0].register_forward_pre_hook(before_first, with_kwargs=True)]
-    handles += [block.register_forward_hook(after) for block in blocks]
-    try:
-        yield kept
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def batches(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
-    """Indices grouped by length so that a padded batch stays within the budget (or is one text).
-
-    A function of the lengths alone, so a repeated run makes the same batches and the same bytes.
-    """
-    groups: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
-        if groups and lengths[index] * (len(groups[-1]) + 1) <= token_budget:
-            groups[-1].append(index)
-        else:
-            groups.append([index])
-    return groups
-
-
-def _reader(index: Sequence[dict[str, Any]], positions: Sequence[str], device: Any):
-    """A function from a state (n, n_tokens, d_model) to a tensor (n, n_positions, d_model)."""
-    import torch
-
-    rows = torch.arange(len(index), device=device)
-    single = {p: torch.tensor([at[p] for at in index], device=device) for p in positions if p != "mean"}
-    token_of_text = [(row, token) for row, at in enumerate(index) for token in at["mean"]]
-    text, token = (torch.tensor(part, device=device) for part in zip(*token_of_text, strict=True))
-    exact = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
-
-    def mean(state):
-        total = torch.zeros(len(index), state.shape[-1], dtype=exact, device=device)
-        total.index_add_(0, text, state[text, token].to(exact))
-        return (total / torch.bincount(text).to(exact)[:, None]).float()
-
-    def read(state):
-        return torch.stack(
-            [mean(state) if p == "mean" else state[rows, single[p]].float() for p in positions], 1
-        )
-
-    return read
-
-
-def extract(
-    model: Any,
-    tokenizer: Any,
-    texts: Sequence[str],
-    focus: Sequence[str] | None = None,
-    token_budget: int = TOKEN_BUDGET,
-    progress: Callable[[int], Any] = lambda n_texts: None,
-) -> Activations:
-    """Residual states of each text at every read position, on whatever device the model is.
-
-    focus: the focus word of each text, which adds the position "focus".
-    Returns Activations: `.resid[position]` float32 (n, n_states, d_model), `.post_norm[position]` float32
-    (n, d_model), `.token_ids` and `.read_index` per text. Raises ValueError where a text has no content.
-    """
-    import torch
-
-    token_ids, index = tokenize(tokenizer, texts, focus)
-    positions = ["last", "content", "mean"] + (["focus"] if focus else [])
-    device = next(model.parameters()).device
-    pad = tokenizer.pad_token_id or 0
-    resid: np.ndarray | None = None
-    post_norm = None
-    for batch in batches([len(ids) for ids in token_ids], token_budget):
-        longest = max(len(token_ids[i]) for i in batch)
-        # Right padding: under a causal mask no real token can see it.
-        padded = torch.tensor([token_ids[i] + [pad] * (longest - len(token_ids[i])) for i in batch])
-        mask = torch.tensor([[1] * len(token_ids[i]) + [0] * (longest - len(token_ids[i])) for i in batch])
-        read = _reader([index[i] for i in batch], positions, device)
-        with torch.inference_mode(), reading_states(model, read) as kept:
-            output = model(padded.to(device), attention_mask=mask.to(device), use_cache=False)
-            normed = read(output.last_hidden_state).cpu().numpy()
-        states = torch.stack(kept, 2).cpu().numpy()  # (n, n_positions, n_states, d_model)
-        if resid is None or post_norm is None:
-            resid = np.empty((len(texts), *states.shape[1:]), np.float32)
-            post_norm = np.empty((len(texts), *normed.shape[1:]), np.float32)
-        resid[batch], post_norm[batch] = states, normed
-        progress(len(batch))
-    if resid is None or post_norm is None:
-        raise ValueError("no texts to extract")
-    return Activations(
-        resid={p: resid[:, i] for i, p in enumerate(positions)},
-        post_norm={p: post_norm[:, i] for i, p in enumerate(positions)},
-        token_ids=[list(ids) for ids in token_ids],
-        read_index=index,
-    )
+        free_memory()

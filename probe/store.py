@@ -49,6 +49,15 @@ class Activations:
     token_ids: list[list[int]]
     read_index: list[dict[str, Any]]
 
+    def take(self, rows: Sequence[int]) -> "Activations":
+        """Those of the given texts, in that order; a row may be taken twice."""
+        return Activations(
+            resid={position: resid[rows] for position, resid in self.resid.items()},
+            post_norm={position: normed[rows] for position, normed in self.post_norm.items()},
+            token_ids=[self.token_ids[row] for row in rows],
+            read_index=[self.read_index[row] for row in rows],
+        )
+
 
 class ShardRecord(BaseModel):
     model_config = ConfigDict(extra="forbid")
