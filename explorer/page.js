@@ -43,6 +43,7 @@ const explorer = (() => {
     return [look(), search];
   }
   const settle = () => void (here = true);
+  const ready = () => here;
 
   // Frames: a figure's layout.meta.frames[state] holds what differs at that state.
   function show(gd, state, smooth) {
@@ -119,5 +120,5 @@ const explorer = (() => {
     link.download = "";
     link.click();
   }
-  return { sent, opened, arrived, settle, state, play, save, table, keep };
+  return { sent, opened, arrived, settle, ready, state, play, save, table, keep };
 })();
