@@ -1,6 +1,6 @@
 // What the page does without the server: its state in the address, frames by state, files of a figure.
 "use strict";
-const explorer = (() => {
+window.explorer = (() => {
   const NARROW = 720; // pixels; explorer.css has the same
   const LONGEST = 1500; // characters of one value in the address
   const STEP = 650; // milliseconds a state is shown while playing

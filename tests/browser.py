@@ -85,7 +85,7 @@ class Watched:
     complaints: list[str] = field(default_factory=list)
 
     def __post_init__(self):
-        self.page.set_default_timeout(30_000)
+        self.page.set_default_timeout(10_000)
         self.page.on("console", lambda message: self._said(message.type, message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
         self.page.on("request", lambda request: self._asked(request.url))
@@ -108,7 +108,7 @@ class Watched:
         self.page.goto(self.url + address)
         if plot:
             self.drawn(plot)
-        self.page.wait_for_function("explorer.ready()")
+        self.page.wait_for_function("window.explorer && explorer.ready()")
 
     def drawn(self, plot: str) -> None:
         self.page.wait_for_selector(f"#{plot} .js-plotly-plot .main-svg", state="attached")
@@ -131,12 +131,9 @@ class Watched:
         )
 
     def choose(self, control: str, label: str) -> None:
-        """An entry of a drop-down list, by the keyboard as by the mouse."""
-        box = self.page.locator(f"#{control} input").first
-        box.click()
-        self.page.locator(f"#{control} [role=option], [role=option]").get_by_text(
-            label, exact=True
-        ).first.click()
+        """An entry of a drop-down list."""
+        self.page.locator(f"#{control} input").first.click()
+        self.page.get_by_role("option", name=label, exact=True).click()
 
     def check(self, control: str, label: str) -> None:
         self.page.locator(f"#{control} label").filter(

@@ -2,7 +2,6 @@
 asked of another host, and it is quick and small. Skipped where there is no Chromium, unless REQUIRE_BROWSER is set.
 """
 
-import asyncio
 import io
 import json
 import os
@@ -10,7 +9,9 @@ import shutil
 import statistics
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
@@ -122,7 +123,7 @@ def test_first_paint_is_quick(visit, record_property):
 
 def test_every_tab_opens_and_is_in_the_address(page):
     page.open()
-    for title, key in TABS.items():
+    for title, key in [*TABS.items()][1:] + [("Curves", "curves")]:  # the first is open already
         page.page.get_by_role("tab", name=title, exact=True).click()
         page.page.wait_for_function(f"new URLSearchParams(location.search).get('tab') === '{key}'")
         seen = f"#tab-{key}, [id^='{key}-'] .js-plotly-plot .main-svg, .explorer-note table"
@@ -448,9 +449,8 @@ def test_a_control_is_quick(page, record_property):
     took = []
     for i in range(10):
         label = "raw cosine" if i % 2 == 0 else "excess cosine"
-        box = page.page.locator("#curves-metric input").first
-        box.click()
-        option = page.page.locator("[role=option]").get_by_text(label, exact=True).first
+        page.page.locator("#curves-metric input").first.click()
+        option = page.page.get_by_role("option", name=label, exact=True)
         option.wait_for()
         started = time.perf_counter()
         option.click()
@@ -462,45 +462,43 @@ def test_a_control_is_quick(page, record_property):
 
 
 def test_twenty_users_at_once_and_little_memory(server, record_property):
-    took = asyncio.run(_users(server.url))
+    with httpx.Client(base_url=server.url, timeout=60, trust_env=False) as client:
+        config = client.get("config").json()
+    events = [e for e in config["dependencies"] if e["backend_fn"] and _is_of_a_control(e)]
+    assert len(events) >= USERS
+    with ThreadPoolExecutor(USERS) as pool:
+        took = list(pool.map(lambda i: _user(server.url, events[i], config["components"]), range(USERS)))
     record_property("rss_mb", server.rss)
-    print(f"{USERS} users: {statistics.median(took):.2f} s at the median; {server.rss:.0f} MB")
+    print(f"{USERS} users: {np.median(took):.2f} s an answer at the median; {server.rss:.0f} MB")
     assert server.rss <= MEMORY
     assert server.outside == []
 
 
-async def _users(url: str) -> list[float]:
-    """Every user opens the page and changes it three times, as the page itself asks for it. Returns the times."""
-    import httpx
-
-    limits = httpx.Limits(max_connections=4 * USERS)
-    async with httpx.AsyncClient(base_url=url, timeout=120, trust_env=False, limits=limits) as client:
-        config = (await client.get("config")).json()
-        events = [
-            event
-            for event in config["dependencies"]
-            if event["backend_fn"] and any(target[1] == "input" for target in event["targets"])
-        ]
-        assert len(events) > 20
-        users = [_user(client, events[i % len(events)], config["components"]) for i in range(USERS)]
-        return [seconds for user in await asyncio.gather(*users) for seconds in user]
+def _is_of_a_control(event: dict) -> bool:
+    return any(target[1] == "input" for target in event["targets"])
 
 
-async def _user(client, event: dict, components: list[dict]) -> list[float]:
+def _user(url: str, event: dict, components: list[dict]) -> list[float]:
+    """Open the page and change one control three times, as the page asks for it. Returns the seconds it took."""
     values = {component["id"]: component["props"].get("value") for component in components}
     sent = [values[i] for i in event["inputs"]]
     took = []
-    assert (await client.get("")).status_code == 200
-    for look in ("light wide", "dark wide", "light narrow"):
-        session = uuid.uuid4().hex
-        body = {"data": [look, FAMILY, *sent[2:]], "fn_index": event["id"], "session_hash": session}
-        started = time.perf_counter()
-        assert (await client.post("gradio_api/queue/join", json=body)).status_code == 200
-        async with client.stream("GET", "gradio_api/queue/data", params={"session_hash": session}) as stream:
-            async for line in stream.aiter_lines():
-                message = json.loads(line[5:]) if line.startswith("data:") else {}
-                if message.get("msg") == "process_completed":
-                    assert message["success"], message
-                    break
-        took.append(time.perf_counter() - started)
+    with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+        assert client.get("").status_code == 200
+        for look in ("light wide", "dark wide", "light narrow"):
+            session, started = uuid.uuid4().hex, time.perf_counter()
+            body = {"data": [look, FAMILY, *sent[2:]], "fn_index": event["id"], "session_hash": session}
+            assert client.post("gradio_api/queue/join", json=body).status_code == 200
+            answer = _answer(client, session)
+            assert answer["success"], answer
+            took.append(time.perf_counter() - started)
     return took
+
+
+def _answer(client: httpx.Client, session: str) -> dict:
+    with client.stream("GET", "gradio_api/queue/data", params={"session_hash": session}) as stream:
+        for line in stream.iter_lines():
+            message = json.loads(line[5:]) if line.startswith("data:") else {}
+            if message.get("msg") == "process_completed":
+                return message
+    raise AssertionError("the stream ended without an answer")
