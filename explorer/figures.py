@@ -1,7 +1,7 @@
 """Figures for the page: plotly's JSON as plain dicts, one look in light and dark, on a desk and on a phone.
 
-A figure that follows the slider of states carries its frames in layout.meta: one per state, each a list of what
-changes in each trace, and layout settings. explorer/page.js moves between them, without asking the server.
+A figure that follows the slider of states carries its frames: one per state, each a list of what changes in each
+trace, and layout settings. explorer/page.js moves between them, without asking the server.
 """
 
 import json
@@ -146,7 +146,6 @@ def figure(
         "margin": {"l": 56, "r": 16, "t": 40, "b": 48},
         "hoverlabel": {"font": {"family": FONT, "size": 12}, "namelength": -1},
         "legend": LEGEND,
-        "meta": {"name": name, "follow": follow} | ({"frames": list(frames)} if frames else {}),
     }
     data = list(traces)
     if frames:
@@ -154,6 +153,9 @@ def figure(
         data = [merged(trace, change) for trace, change in zip(data, now["data"], strict=True)]
         layout |= now.get("layout", {})
     return {
+        "name": name,
+        "follow": follow,
+        "frames": list(frames or []),
         "data": data,
         "layout": base | layout,
         "config": {"displaylogo": False, "displayModeBar": False, "responsive": True, "scrollZoom": False},

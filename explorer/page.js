@@ -19,10 +19,15 @@ window.explorer = (() => {
     history.replaceState(history.state, "", `?${kept}`);
   }
 
-  // Called with what an event sends, [look, family, ...values]; what it returns is sent instead.
+  // Called with what an event sends, [look, family, ...values]; what it returns is sent instead. Some of
+  // Gradio's controls tell of one change twice: the server is asked to skip what it has been asked already.
+  const last = {};
   function sent(tab, names, values) {
+    const asked = [look(), ...values.slice(1)];
+    const known = last[tab] === JSON.stringify(asked);
+    last[tab] = JSON.stringify(asked);
     keep([["tab", tab], ["family", values[1]], ...names.map((name, i) => [`${tab}.${name}`, values[i + 2]])]);
-    return [look(), ...values.slice(1)];
+    return known ? ["skip", ...values.slice(1)] : asked;
   }
 
   // Gradio says that a tab was opened also when it builds the page, and when an arrival opens it: the arrival
@@ -33,6 +38,7 @@ window.explorer = (() => {
   function opened(tab, values) {
     const known = !here || drawn === tab;
     drawn = null;
+    delete last[tab];
     if (here) keep([["tab", tab]]);
     return [known ? "skip" : look(), ...values.slice(1)];
   }
@@ -45,9 +51,28 @@ window.explorer = (() => {
   const settle = () => void (here = true);
   const ready = () => here;
 
-  // Frames: a figure's layout.meta.frames[state] holds what differs at that state.
+  // A figure is plotly's, and: frames, of which frames[state] holds what differs at that state; follow, the tab
+  // whose slider of states moves with the pointer over it; name, for a saved file.
+  const plotly = new Promise((ready) => {
+    const wait = () => (window.Plotly ? ready() : setTimeout(wait, 10));
+    wait();
+  });
+  function mount(element, props, watch) {
+    const gd = element.querySelector(".explorer-plot");
+    const draw = async () => {
+      await plotly;
+      if (!props.value) return Plotly.purge(gd);
+      const { data, layout, config, ...more } = JSON.parse(props.value);
+      gd.explorer = more;
+      await Plotly.react(gd, data, layout, config);
+      if (more.follow) follow(gd);
+    };
+    watch("value", draw);
+    draw();
+  }
+
   function show(gd, state, smooth) {
-    const frame = gd?.layout?.meta?.frames?.[state];
+    const frame = gd.explorer?.frames[state];
     if (!frame) return;
     const still = !smooth || matchMedia("(prefers-reduced-motion: reduce)").matches;
     const duration = still ? 0 : STEP * 0.7;
@@ -96,23 +121,18 @@ window.explorer = (() => {
 
   // A pointer over a curve moves the slider of states.
   function follow(gd) {
-    if (gd.dataset.followed) return;
-    gd.dataset.followed = "yes";
-    gd.on("plotly_hover", ({ xvals, points }) => {
-      const x = Math.round(points?.[0]?.x ?? xvals?.[0]);
-      if (Number.isInteger(x) && !playing.curves) move(gd.layout.meta.follow, x);
+    gd.removeAllListeners("plotly_hover");
+    gd.on("plotly_hover", ({ points }) => {
+      const x = Math.round(points[0]?.x);
+      if (Number.isInteger(x) && !playing[gd.explorer.follow]) move(gd.explorer.follow, x);
     });
   }
-  new MutationObserver(() => {
-    for (const gd of document.querySelectorAll(".js-plotly-plot")) if (gd.on && gd.layout?.meta?.follow) follow(gd);
-  }).observe(document.documentElement, { childList: true, subtree: true });
 
   function save(id, format) {
     const gd = graph(id);
     if (!gd) return;
     const { width, height } = gd.getBoundingClientRect();
-    const filename = gd.layout.meta?.name ?? id;
-    return Plotly.downloadImage(gd, { format, width, height, scale: format === "png" ? 3 : 1, filename });
+        return Plotly.downloadImage(gd, { format, width, height, scale: format === "png" ? 3 : 1, filename: gd.explorer.name });
   }
   function table(tab, plot) {
     const link = document.createElement("a");
@@ -120,5 +140,5 @@ window.explorer = (() => {
     link.download = "";
     link.click();
   }
-  return { sent, opened, arrived, settle, ready, state, play, save, table, keep };
+  return { mount, sent, opened, arrived, settle, ready, state, play, save, table, keep };
 })();

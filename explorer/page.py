@@ -6,6 +6,7 @@ an address is all that it takes to see the same again.
 """
 
 import html
+import importlib.resources
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,6 @@ from typing import Any
 
 import gradio as gr
 import pandas as pd
-from gradio.components.plot import PlotData
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 TABS: tuple[ModuleType, ...] = (curves, commitment, effects, concept_map, lens, router, audit, about)
 HERE = Path(__file__).parent
 PRIVATE = {"api_visibility": "private", "preprocess": False, "show_progress": "hidden"}
+# gr.Plot would draw a figure anew, twice, for every change; plotly's own `react` changes what differs.
+CANVAS, MOUNT = '<div class="explorer-plot"></div>', "explorer.mount(element, props, watch)"
+PLOTLY = importlib.resources.files("plotly") / "package_data" / "plotly.min.js"
 EXPLAINED = "Something went wrong here that should not; the server's log has the details."
 
 
@@ -149,7 +152,13 @@ def _tab(tab: ModuleType, settings: Sequence[Control]) -> Tab:
             built.note = gr.HTML(elem_classes="explorer-note")
         for plot in tab.PLOTS:
             with gr.Column(visible=False) as column:
-                drawn = gr.Plot(show_label=False, container=False, elem_id=f"{tab.KEY}-{plot}")
+                drawn = gr.HTML(
+                    "",
+                    html_template=CANVAS,
+                    js_on_load=MOUNT,
+                    apply_default_css=False,
+                    elem_id=f"{tab.KEY}-{plot}",
+                )
                 gr.HTML(_files(tab.KEY, plot))
             built.plots += [drawn, column]
         built.note = built.note or gr.HTML(elem_classes="explorer-note")
@@ -209,7 +218,8 @@ def _listen(explorer: Explorer, tab: Tab, look: gr.Textbox, family: gr.Dropdown)
         return _outputs(_shown(tab.of, explorer.view(tab.of, family, asked, look)))
 
     given = {"fn": shown, "inputs": [look, family, *tab.controls.values()], "outputs": tab.shown} | PRIVATE
-    given |= getattr(tab.of, "QUEUE", {})
+    # Answers that take milliseconds need no queue; a model does, for there is one.
+    given |= getattr(tab.of, "QUEUE", {"queue": False})
     tab.item.select(js=f"(...v) => explorer.opened('{key}', v)", **given)
     js = f"(...v) => explorer.sent('{key}', {json.dumps(names)}, v)"
     for name, component in tab.controls.items():
@@ -230,8 +240,7 @@ def _shown(tab: ModuleType, view: View) -> list:
     updates = []
     for plot in tab.PLOTS:
         drawn = view.figures.get(plot)
-        value = PlotData(type="plotly", plot=figures.to_json(drawn)) if drawn else None
-        updates += [gr.update(value=value), gr.update(visible=drawn is not None)]
+        updates += [figures.to_json(drawn) if drawn else "", gr.update(visible=drawn is not None)]
     return [*updates, view.note]
 
 
@@ -299,6 +308,15 @@ def figure_route(results: Results) -> Route:
     return Route("/assets/{family}/{file}", answer)
 
 
+def plotly_route() -> Route:
+    """plotly.min.js, as the plotly package has it: the page asks no other host for it."""
+
+    def answer(request: Request) -> Response:
+        return FileResponse(str(PLOTLY), headers={"Cache-Control": "max-age=86400"})
+
+    return Route("/plotly.min.js", answer)
+
+
 def serve(page: gr.Blocks, results: Results, host: str, port: int | None, **more: Any) -> None:
     """Serve until interrupted, asking nothing of any other host."""
     light, dark = figures.LIGHT, figures.DARK
@@ -314,19 +332,18 @@ def serve(page: gr.Blocks, results: Results, host: str, port: int | None, **more
         block_info_text_color=light["muted"],
         block_info_text_color_dark=dark["muted"],
     )
-    drawing = next((Path(gr.__file__).parent / "templates/frontend/assets").glob("PlotlyPlot-*.js"), None)
-    early = f'<link rel="modulepreload" href="assets/{drawing.name}">' if drawing else ""
+    script = (HERE / "page.js").read_text(encoding="utf-8")
     page.launch(
         server_name=host,
         server_port=port,
         theme=theme,
         css=(HERE / "page.css").read_text(encoding="utf-8"),
-        head=f"{early}<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",
+        head=f'<script src="plotly.min.js" async></script><script>{script}</script>',
         footer_links=[],
         ssr_mode=False,
         quiet=True,
         app_kwargs={
-            "routes": [data_route(Explorer(results)), figure_route(results)],
+            "routes": [data_route(Explorer(results)), figure_route(results), plotly_route()],
             "docs_url": None,
             "redoc_url": None,
         },

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import shutil
-import statistics
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -81,7 +80,7 @@ def visit(chromium, server):
         return watched
 
     yield visit
-    for context, watched in opened:
+    for context, _ in opened:
         context.close()
     assert [complaint for _, watched in opened for complaint in watched.complaints] == []
     assert server.outside == []
@@ -116,14 +115,14 @@ def test_first_paint_is_quick(visit, record_property):
         page.page.goto(page.url, wait_until="commit")
         page.drawn("curves-by_state")
         took.append(time.perf_counter() - started)
-    record_property("first_paint_s", statistics.median(took))
-    print(f"first paint: {statistics.median(took):.2f} s at the median of {len(took)}")
-    assert statistics.median(took) <= FIRST_PAINT * SLACK
+    record_property("first_paint_s", np.median(took))
+    print(f"first paint: {np.median(took):.2f} s at the median of {len(took)}")
+    assert np.median(took) <= FIRST_PAINT * SLACK
 
 
 def test_every_tab_opens_and_is_in_the_address(page):
     page.open()
-    for title, key in [*TABS.items()][1:] + [("Curves", "curves")]:  # the first is open already
+    for title, key in [*list(TABS.items())[1:], ("Curves", "curves")]:  # the first is open already
         page.page.get_by_role("tab", name=title, exact=True).click()
         page.page.wait_for_function(f"new URLSearchParams(location.search).get('tab') === '{key}'")
         seen = f"#tab-{key}, [id^='{key}-'] .js-plotly-plot .main-svg, .explorer-note table"
@@ -444,21 +443,28 @@ def contrast(one: str, other: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
+TIMED = """label => { window.took = 0;
+    const gd = document.querySelector('#curves-by_state .js-plotly-plot');
+    document.addEventListener('mousedown', () => {
+        const started = performance.now();
+        gd.once('plotly_afterplot', () => { window.took = performance.now() - started });
+    }, {once: true, capture: true}) }"""
+
+
 def test_a_control_is_quick(page, record_property):
+    """From the press of the button to the figure drawn."""
     page.open("?curves.languages=hi,sw,am")
     took = []
     for i in range(10):
         label = "raw cosine" if i % 2 == 0 else "excess cosine"
         page.page.locator("#curves-metric input").first.click()
-        option = page.page.get_by_role("option", name=label, exact=True)
-        option.wait_for()
-        started = time.perf_counter()
-        option.click()
-        page.until("curves-by_state", f"gd.layout.yaxis.title.text === '{label}'")
-        took.append(time.perf_counter() - started)
-    record_property("update_s", statistics.median(took))
-    print(f"update: {statistics.median(took) * 1000:.0f} ms at the median of {len(took)}")
-    assert statistics.median(took) <= UPDATE * SLACK
+        page.page.evaluate(TIMED, label)
+        page.page.get_by_role("option", name=label, exact=True).click()
+        page.until("curves-by_state", f"gd.layout.yaxis.title.text === '{label}' && window.took > 0")
+        took.append(page.page.evaluate("window.took / 1000"))
+    record_property("update_s", np.median(took))
+    print(f"update: {np.median(took) * 1000:.0f} ms at the median of {len(took)}")
+    assert np.median(took) <= UPDATE * SLACK
 
 
 def test_twenty_users_at_once_and_little_memory(server, record_property):
