@@ -3,7 +3,8 @@
 Reads   activations/{family}/{variant}/   the family's stimulus manifest
 Writes  results/{family}/  alignment_curves.json, alignment_summary.csv, variant_effects.csv, peaks.csv,
         dose_response.csv, layer_increments.csv, commitment_matrix.csv, commitment_sensitivity.csv,
-        robustness.csv, confounders.csv, artifact_audit.json, artifact_audit.md
+        robustness.csv, confounders.csv, concept_map.csv, concept_map_variance.csv,
+        artifact_audit.json, artifact_audit.md
 Run     uv run concept_alignment.py --family nano-aya
         uv run concept_alignment.py --from-curves alignment_curves.json --out DIR
 
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from probe import findings, published, resampling, results, stage
+from probe import concept_map, findings, published, resampling, results, stage
 from probe.activations import open_stores
 from probe.commitment import CONSECUTIVE, THRESHOLD, commitment_layer, commitment_matrix
 from probe.errors import ProbeError
@@ -94,6 +95,7 @@ def work(args: argparse.Namespace) -> None:
     manifest = load_manifest(paths.source(family.manifest), family.name)
     stores = open_stores(paths, family, variants, manifest)
     found = measure(stores, manifest, family)
+    found.tables |= concept_map.tables(stores, manifest)
     concepts = {probe.concept_id: probe.concept for probe in manifest.probes}
     commitments = commitment_matrix(found.curves, concepts, args.threshold, args.consecutive)
     metadata = provenance(args, paths, family, stores, found)

@@ -58,7 +58,14 @@ def stages(family: Family) -> list[Stage]:
     lens = f"{results_}/logit_lens*"
     shape = tuple(
         f"{results_}/{name}*"
-        for name in ("variant_effects", "dose_response", "peaks", "layer_increments", "confounders")
+        for name in (
+            "variant_effects",
+            "dose_response",
+            "peaks",
+            "layer_increments",
+            "confounders",
+            "concept_map",
+        )
     )
     return [
         Stage("build_stimuli", sentences, (family.manifest,)),

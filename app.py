@@ -1,0 +1,61 @@
+"""Stage 9: the explorer, a page over the results.
+
+Reads   results/{family}/, assets/{family}/ of every family found; without --demo also models
+Run     uv run app.py --demo          (results alone: no model, no GPU)
+        uv run app.py                 (and the lens on any sentence; nano-aya runs on any CPU)
+        uv run app.py --demo --mcp    (and read-only tools for agents)
+
+Nothing is sent to any other host, and nothing is asked of one, unless --share opens a public link.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from probe import stage
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = stage.parser(__doc__, default_family="nano-aya")
+    parser.add_argument("--demo", action="store_true", help="results alone, no model is loaded")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
+    parser.add_argument("--port", type=int, help="port to listen at (the first free one from 7860 on)")
+    parser.add_argument("--share", action="store_true", help="a public link, through Gradio's servers")
+    parser.add_argument("--mcp", action="store_true", help="serve the tools for agents, too")
+    return parser
+
+
+def work(args: argparse.Namespace) -> None:
+    # Read when gradio is imported, so before that.
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    from explorer import page
+    from explorer.tables import Results
+
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    results = Results(args.root, None if args.demo else _model(args.root))
+    built = page.build(results)
+    if args.mcp:
+        from explorer import tools
+
+        with built:
+            tools.register(args.root)
+    page.serve(built, results, args.host, args.port, share=args.share, mcp_server=args.mcp)
+
+
+def _model(root: Path):
+    """Imported here, for it takes torch: the demo does without."""
+    from explorer.live import OneModel
+    from probe.paths import Paths
+
+    return OneModel(Paths(root))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return stage.run(parser(), work, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,263 @@
+"""Commitment: from which state on a concept's alignment holds, for any threshold and run."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.lib.stride_tricks import sliding_window_view
+
+from explorer import controls, figures, rows
+from explorer.controls import Control
+from explorer.figures import Theme, View, numbers
+from explorer.tables import Results, subset
+from probe.commitment import CONSECUTIVE, THRESHOLD, commitment_states
+from probe.languages import TARGETS, label
+from probe.store import PRIMARY_POSITION
+from viz.held import by_region
+
+KEY, TITLE = "commitment", "Commitment"
+HOW = (
+    "A number is the state from which a concept's cosine with English stays at the threshold or above for the run "
+    "of states asked for; a dash: never. Colour is the highest threshold that would be held. The lower figure "
+    "shows how much the count depends on the threshold."
+)
+PLOTS = ("cells", "share")
+NOTE = "below"
+GRID = np.round(np.arange(0, 1.0001, 0.02), 2)  # thresholds of the lower figure
+MISMATCHED = "mismatched"
+
+
+def settings(results: Results, name: str) -> list[Control]:
+    curves, family = results.curves(name), results.family(name)
+    n_states = _stack(curves, list(curves)[:1])[3]
+    variants = rows.in_order(curves, family.variants)
+    return [
+        controls.many("variants", "Variants", variants, variants, labels=rows.labels(family)),
+        Control("threshold", "Threshold (cosine)", "number", THRESHOLD, low=0, high=1, step=0.01),
+        Control("run", "Run (states in a row)", "number", min(CONSECUTIVE, n_states), low=1, high=n_states),
+        Control("start", "Not before state", "number", 0, low=0, high=n_states - 1),
+    ]
+
+
+def _stack(
+    curves: Mapping[str, Any], variants: Sequence[str]
+) -> tuple[np.ndarray, list[str], list[str], int]:
+    """(n_variants, n_concepts, n_languages, n_states), concepts, languages, n_states."""
+    concepts = list(next(iter(curves.values())))
+    there = next(iter(next(iter(curves.values())).values()))
+    languages = [language for language in TARGETS if language in there]
+    values = np.array([[[curves[v][c][lang] for lang in languages] for c in concepts] for v in variants])
+    return values.astype(np.float64), concepts, languages, values.shape[-1]
+
+
+def view(results: Results, name: str, chosen: dict[str, Any], look: Theme) -> View:
+    family, curves = results.family(name), results.curves(name)
+    variants, run, start = list(chosen["variants"]), int(chosen["run"]), int(chosen["start"])
+    values, concepts, languages, n_states = _stack(curves, variants)
+    order = [languages.index(language) for language in by_region(family, languages)]
+    values, languages = values[:, :, order], [languages[i] for i in order]
+    if n_states - start < run:
+        return View(
+            {}, {}, f"Only {n_states - start} states are left from state {start} on: no run of {run} fits."
+        )
+    states = commitment_states(values, chosen["threshold"], run, start)
+    held = _held(values, run, start)
+    cells = _table(family.name, variants, concepts, rows.concepts(results, name), languages, states, held)
+    audit = results.audit(name)
+    fixed = {"stimuli": "probes", "position": PRIMARY_POSITION, "metric": "cosine"}
+    committed = cells.loc[cells.state.notna()].assign(**fixed)
+    cells["blocked"] = rows.with_blocks(committed, audit, **fixed).blocked.reindex(cells.index)
+    shares = _shares(variants, held)
+    mismatched = _mismatched(results, name, variants, languages, run, start)
+    drawn = {
+        "cells": _cells(cells, mismatched, family, look, variants, languages),
+        "share": _curve(shares, family, look, variants, chosen["threshold"], run),
+    }
+    never = int(cells.state.isna().sum())
+    note = [
+        f"{len(cells) - never} of {len(cells)} concepts in a language commit, {never} never do. Probes read at "
+        f"{PRIMARY_POSITION}; the bottom row is the same measure of mismatched pairs, their cosines averaged: a "
+        "threshold that unrelated sentences hold, too, says nothing."
+    ]
+    if len(committed):
+        note.append(rows.blocked_note(cells.loc[committed.index], audit, "commitments"))
+    note.append(rows.source(results, name, "alignment_curves.json"))
+    return View(drawn, {"cells": cells, "share": shares}, " ".join(note))
+
+
+def _held(values: np.ndarray, run: int, start: int) -> np.ndarray:
+    """`probe.commitment.held_level` of many curves: (..., n_states) -> (...)."""
+    return sliding_window_view(values[..., start:], run, axis=-1).min(axis=-1).max(axis=-1)
+
+
+def _table(
+    family: str,
+    variants: Sequence[str],
+    concepts: Sequence[str],
+    named: Mapping[str, str],
+    languages: Sequence[str],
+    states: np.ndarray,
+    held: np.ndarray,
+) -> pd.DataFrame:
+    index = pd.MultiIndex.from_product(
+        [variants, concepts, languages], names=["variant", "concept_id", "language"]
+    )
+    state = pd.Series(np.where(np.isfinite(states), states, np.nan).ravel()).astype("Int64")
+    table = index.to_frame(index=False).assign(state=state, held=held.ravel().round(6))
+    table.insert(2, "concept", [named.get(c, c) for c in table.concept_id])
+    return table
+
+
+def _mismatched(
+    results: Results, name: str, variants: Sequence[str], languages: Sequence[str], run: int, start: int
+) -> dict[str, np.ndarray]:
+    """The same measure of mismatched pairs, per variant and language; nothing where it was not measured."""
+    if not results.has(name, "alignment_summary.csv"):
+        return {}
+    table = subset(
+        results.table(name, "alignment_summary"), stimuli="probes", position=PRIMARY_POSITION, metric="cosine"
+    )
+    null = table.pivot_table(index=["variant", "language"], columns="state", values="null", observed=True)
+    return {
+        v: np.array(
+            [
+                _held(null.loc[v, lang].to_numpy(), run, start) if (v, lang) in null.index else np.nan
+                for lang in languages
+            ]
+        )
+        for v in variants
+    }
+
+
+def _cells(
+    cells: pd.DataFrame,
+    mismatched: Mapping[str, np.ndarray],
+    family: Any,
+    look: Theme,
+    variants: Sequence[str],
+    languages: Sequence[str],
+) -> figures.Figure:
+    columns = min(2 if look.narrow else 5, len(variants))
+    lines = -(-len(variants) // columns)
+    concepts = list(dict.fromkeys(cells.concept))
+    height = 24 * (len(concepts) + 2) + 8
+    between = 70 * (lines - 1)  # pixels between rows of panels, for titles and languages
+    places = figures.grid(len(variants), columns, 0.015, 70 / (lines * height + between))
+    names = [*concepts, MISMATCHED] if mismatched else concepts
+    traces, layout, words = [], {}, []
+    for i, (variant, (x, y)) in enumerate(zip(variants, places, strict=True)):
+        n = "" if i == 0 else str(i + 1)
+        own = cells.loc[cells.variant == variant]
+        shape = (len(concepts), len(languages))
+        z, text = own.held.to_numpy().reshape(shape), np.array([_word(s) for s in own.state]).reshape(shape)
+        hover = np.array([_hover(row) for row in own.itertuples()]).reshape(shape)
+        if variant in mismatched:
+            z = np.vstack([z, mismatched[variant]])
+            text = np.vstack([text, [""] * len(languages)])
+            hover = np.vstack([hover, [f"mismatched pairs hold {v:.3f}" for v in mismatched[variant]]])
+        traces.append(
+            {
+                "type": "heatmap",
+                "x": list(languages),
+                "y": names,
+                "z": [numbers(row) for row in z],
+                "text": text.tolist(),
+                "texttemplate": "%{text}",
+                "textfont": {"size": 11},
+                "customdata": hover.tolist(),
+                "hovertemplate": "%{customdata}<extra></extra>",
+                "coloraxis": "coloraxis",
+                "xgap": 1,
+                "ygap": 1,
+                "xaxis": f"x{n}",
+                "yaxis": f"y{n}",
+            }
+        )
+        layout[f"xaxis{n}"] = figures.axis(
+            look, domain=x, anchor=f"y{n}", showgrid=False, ticks="", tickangle=0
+        )
+        layout[f"yaxis{n}"] = figures.axis(
+            look, domain=y, anchor=f"x{n}", autorange="reversed", showgrid=False, ticks="",
+            showticklabels=i % columns == 0,
+        )  # fmt: skip
+        done = int(own.state.notna().sum())
+        title = f"<b>{family.label(variant)}</b><br>{done} of {len(own)} commit"
+        words.append(figures.note(title, look, x=x[0], y=y[1], yshift=3))
+    bar = {"orientation": "h", "y": 0, "yref": "container", "yanchor": "bottom", "thickness": 10, "len": 0.6}
+    bar |= {"title": {"text": "highest cosine held", "side": "top", "font": {"size": 13}}, "outlinewidth": 0}
+    layout["coloraxis"] = {"colorscale": figures.SEQUENTIAL, "cmin": 0, "cmax": 1, "colorbar": bar}
+    return figures.figure(
+        traces,
+        look,
+        f"{family.name}_commitment",
+        height=lines * height + between + 150,
+        annotations=words,
+        margin={"l": 90, "r": 10, "t": 54, "b": 96},
+        **layout,
+    )
+
+
+def _word(state: Any) -> str:
+    return "–" if pd.isna(state) else str(state)
+
+
+def _hover(row: Any) -> str:
+    state = "never commits" if pd.isna(row.state) else f"commits at state {row.state}"
+    blocked = f"<br>blocked: {row.blocked}" if isinstance(row.blocked, str) else ""
+    return f"{row.concept}, {label(row.language)}: {state}<br>highest cosine held {row.held:.3f}{blocked}"
+
+
+def _shares(variants: Sequence[str], held: np.ndarray) -> pd.DataFrame:
+    """Of every threshold the share of concepts and languages that commit: those that hold it."""
+    cells = held.reshape(len(variants), -1)
+    return pd.DataFrame(
+        [
+            {
+                "variant": v,
+                "threshold": t,
+                "committed": int((own >= t).sum()),
+                "n": len(own),
+                "share": (own >= t).mean(),
+            }
+            for v, own in zip(variants, cells, strict=True)
+            for t in GRID
+        ]
+    )
+
+
+def _curve(
+    shares: pd.DataFrame, family: Any, look: Theme, variants: Sequence[str], threshold: float, run: int
+) -> figures.Figure:
+    marks = figures.marks(family, look)
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": marks[v].label,
+            "x": numbers(own.threshold),
+            "y": numbers(own.share),
+            "line": {"color": marks[v].colour, "width": 2, "shape": "hv"},
+            "hovertemplate": "%{y:.0%}",
+        }
+        for v, own in shares.groupby("variant", sort=False)
+    ]
+    here = {"type": "line", "x0": threshold, "x1": threshold, "yref": "paper", "y0": 0, "y1": 1}
+    return figures.figure(
+        traces,
+        look,
+        f"{family.name}_commitment_by_threshold",
+        height=320,
+        hovermode="x unified",
+        shapes=[here | {"line": {"color": look.muted, "width": 1.5, "dash": "dot"}}],
+        xaxis=figures.axis(look, range=[0, 1], title={"text": f"threshold, held for {run} states"}),
+        yaxis=figures.axis(
+            look, range=[-0.02, 1.02], tickformat=".0%", title={"text": "concepts that commit"}
+        ),
+        margin={
+            "l": 64,
+            "r": 16,
+            "t": figures.legend_height([marks[v].label for v in variants], look),
+            "b": 52,
+        },
+    )

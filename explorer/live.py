@@ -1,0 +1,57 @@
+"""One model in memory, for the sentences that visitors type."""
+
+import threading
+from collections import OrderedDict
+from contextlib import ExitStack
+from typing import Any
+
+import model_loader
+from probe import unembedding
+from probe.errors import ProbeError
+from probe.paths import Paths
+
+KEPT = 64  # readings
+
+
+class OneModel:
+    """Reads sentences with one variant at a time; asking for another frees the one before. Threads take turns."""
+
+    def __init__(self, paths: Paths):
+        self.paths = paths
+        self.holding: tuple[str, str] | None = None  # family and variant in memory
+        self._model: Any = None
+        self._open = ExitStack()
+        self._lock = threading.Lock()
+        self._readings: OrderedDict[tuple[str, str, str], dict[str, Any]] = OrderedDict()
+
+    def reading(self, family: str, variant: str, text: str) -> dict[str, Any]:
+        """What each state says next after the text, as `probe.lens.LensReading.payload` gives it.
+
+        Raises ProbeError where the variant cannot be loaded, or cannot read the text.
+        """
+        asked = (family, variant, text)
+        with self._lock:
+            if asked not in self._readings:
+                model, tokenizer = self._load(family, variant)
+                try:
+                    self._readings[asked] = unembedding.lens(model, tokenizer, text).payload()
+                except ProbeError:
+                    raise
+                except ValueError as error:
+                    raise ProbeError(f"this text cannot be read: {error}") from error
+            self._readings.move_to_end(asked)
+            while len(self._readings) > KEPT:
+                self._readings.popitem(last=False)
+            return self._readings[asked]
+
+    def _load(self, family: str, variant: str) -> tuple[Any, Any]:
+        if self.holding != (family, variant):
+            self.free()
+            loaded = model_loader.loaded(family, variant, paths=self.paths, head=True)
+            self._model = self._open.enter_context(loaded)
+            self.holding = (family, variant)
+        return self._model
+
+    def free(self) -> None:
+        self._model, self.holding = None, None
+        self._open.close()

@@ -1,0 +1,351 @@
+"""The page: the tabs, put together from what each says of its controls, its plots and its view.
+
+A tab is a module with KEY, TITLE, HOW (what one sees, and how to read it), PLOTS, NOTE (whether it stands above or
+below them), settings(results, family) and view(results, family, chosen, look). Every answer is made of the results and of what was chosen alone, so that
+an address is all that it takes to see the same again.
+"""
+
+import html
+import importlib.resources
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import gradio as gr
+import pandas as pd
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from explorer import about, audit, commitment, concept_map, curves, effects, figures, lens, router
+from explorer.controls import Control, from_address, of_tab, settled
+from explorer.figures import View
+from explorer.tables import Results
+from probe.errors import ProbeError
+
+log = logging.getLogger(__name__)
+
+TABS: tuple[ModuleType, ...] = (curves, commitment, effects, concept_map, lens, router, audit, about)
+HERE = Path(__file__).parent
+PRIVATE = {"api_visibility": "private", "preprocess": False, "show_progress": "hidden"}
+# gr.Plot would draw a figure anew, twice, for every change; plotly's own `react` changes what differs.
+CANVAS, MOUNT = '<div class="explorer-plot"></div>', "explorer.mount(element, props, watch)"
+PLOTLY = importlib.resources.files("plotly") / "package_data" / "plotly.min.js"
+EXPLAINED = "Something went wrong here that should not; the server's log has the details."
+
+
+@dataclass
+class Tab:
+    """A tab's components, in the order in which events take and give them."""
+
+    of: ModuleType
+    item: gr.Tab
+    controls: dict[str, gr.components.Component] = field(default_factory=dict)
+    plots: list[gr.components.Component | gr.Column] = field(default_factory=list)  # a plot, then its column
+    note: gr.HTML | None = None
+
+    @property
+    def shown(self) -> list:
+        return [*self.plots, self.note]
+
+
+class Explorer:
+    """What the events of the page call. Answers of any tab come from `View`s, and errors become words in them."""
+
+    def __init__(self, results: Results):
+        self.results = results
+
+    def settings(self, tab: ModuleType, family: str) -> list[Control]:
+        """The tab's controls for the family; those of no family where its results cannot be read."""
+        try:
+            return tab.settings(self.results, family)
+        except Exception as error:  # a view of the tab will say what is wrong
+            if not isinstance(error, ProbeError):
+                log.exception("controls of %s", tab.KEY)
+            return []
+
+    def view(self, tab: ModuleType, family: str, asked: Mapping[str, Any], look: Any) -> View:
+        """Never raises: what cannot be shown is explained in the note."""
+        try:
+            if family not in self.results.families():
+                return View({}, {}, _wrong(no_results(self.results)))
+            controls = tab.settings(self.results, family)
+            return tab.view(self.results, family, settled(controls, asked), figures.theme(look))
+        except ProbeError as error:
+            return View({}, {}, _wrong(str(error)))
+        except Exception:
+            log.exception("view of %s", tab.KEY)
+            return View({}, {}, _wrong(EXPLAINED))
+
+    def table(self, key: str, plot: str, search: str) -> pd.DataFrame | None:
+        """The rows that a plot draws in the view that an address asks for; None where there are none."""
+        address = from_address(search)
+        tab = next((tab for tab in TABS if key == tab.KEY), None)
+        if tab is None:
+            return None
+        return self.view(tab, self.family(address), of_tab(address, key), "").tables.get(plot)
+
+    def family(self, address: Mapping[str, str]) -> str:
+        """The family that an address asks for where it is one, else the first."""
+        found = self.results.families()
+        asked = address.get("family", "")
+        return asked if asked in found else (found[0] if found else "")
+
+
+def no_results(results: Results) -> str:
+    folder = results.paths.root / "results"
+    return f"No results in {folder}. Make some, on any computer, in a minute: uv run pipeline.py"
+
+
+def _wrong(text: str) -> str:
+    return f'<div class="wrong" role="alert">{html.escape(text)}</div>'
+
+
+def build(results: Results, title: str = "Cross-lingual probe") -> gr.Blocks:
+    """The page, not yet served. Families may come, go and change while it is; files are read as they are asked for."""
+    explorer = Explorer(results)
+    families = results.families()
+    with gr.Blocks(title=title, analytics_enabled=False, fill_width=True) as page:
+        look, address = gr.Textbox(visible=False), gr.Textbox(visible=False)
+        with gr.Row(elem_id="top"):
+            head = gr.HTML(elem_classes="explorer-head")
+            family = gr.Dropdown(
+                families, label="Family", filterable=False, scale=0, min_width=210, elem_id="family"
+            )
+        with gr.Tabs(elem_id="tabs") as tabs:
+            built = [_tab(tab, _first_settings(explorer, tab, families)) for tab in TABS]
+        for tab in built:
+            _listen(explorer, tab, look, family)
+        everything = [tabs, head, family]
+        for tab in built:
+            everything += [*tab.controls.values(), *tab.shown]
+
+        def arrive(look: str, search: str) -> list:
+            return _arrival(explorer, built, look, from_address(search or ""))
+
+        given = {"fn": arrive, "outputs": everything} | PRIVATE
+        loaded = page.load(inputs=[look, address], js="() => explorer.arrived()", **given)
+        loaded.then(None, js="() => explorer.settle()", api_visibility="private")
+        family.input(inputs=[look, family], js="(_, name) => explorer.arrived(name)", **given)
+    page.queue(default_concurrency_limit=4)
+    return page
+
+
+def _first_settings(explorer: Explorer, tab: ModuleType, families: Sequence[str]) -> list[Control]:
+    """A tab's controls are the same in name and kind for every family: those of the first that has any."""
+    return next((found for name in families if (found := explorer.settings(tab, name))), [])
+
+
+def _tab(tab: ModuleType, settings: Sequence[Control]) -> Tab:
+    with gr.Tab(tab.TITLE, id=tab.KEY, elem_id=f"tab-{tab.KEY}") as item:
+        built = Tab(tab, item)
+        gr.HTML(f'<p class="explorer-how">{html.escape(tab.HOW)}</p>')
+        for kinds in (("many", "text"), ("one", "number"), ("state",)):
+            if together := [control for control in settings if control.kind in kinds]:
+                with gr.Row(elem_classes="explorer-controls"):
+                    built.controls |= {c.name: _component(tab.KEY, c) for c in together}
+        if tab.NOTE == "above":
+            built.note = gr.HTML(elem_classes="explorer-note")
+        for plot in tab.PLOTS:
+            with gr.Column(visible=False) as column:
+                drawn = gr.HTML(
+                    "",
+                    html_template=CANVAS,
+                    js_on_load=MOUNT,
+                    apply_default_css=False,
+                    elem_id=f"{tab.KEY}-{plot}",
+                )
+                gr.HTML(_files(tab.KEY, plot))
+            built.plots += [drawn, column]
+        built.note = built.note or gr.HTML(elem_classes="explorer-note")
+    return built
+
+
+def _component(key: str, control: Control) -> gr.components.Component:
+    common = {
+        "label": control.label,
+        "elem_id": f"{key}-{control.name}",
+        "info": control.info,
+        "min_width": 150,
+    }
+    given = _given(control)
+    if control.kind == "many":
+        return gr.CheckboxGroup(**given, **common | {"min_width": 320})
+    if control.kind == "one":
+        return gr.Dropdown(**given, **common, filterable=len(control.choices) > 12)
+    if control.kind == "number":
+        return gr.Slider(**given, **common, step=control.step)
+    if control.kind == "text":
+        return gr.Textbox(**given, **common | {"min_width": 320}, lines=1, max_lines=8, rtl=False)
+    with gr.Row():
+        slider = gr.Slider(**given, **common | {"min_width": 240}, step=1)
+        gr.HTML(
+            f'<button class="explorer-play" id="{key}-play" onclick="explorer.play(\'{key}\')">Play</button>'
+        )
+    return slider
+
+
+def _given(control: Control) -> dict[str, Any]:
+    """What a family decides of a component."""
+    if control.kind in ("one", "many"):
+        return {"choices": list(control.choices), "value": control.value}
+    if control.kind in ("number", "state"):
+        return {"minimum": control.low, "maximum": control.high, "value": control.value}
+    return {"value": control.value}
+
+
+def _files(key: str, plot: str) -> str:
+    buttons = [(f"explorer.save('{key}-{plot}', '{kind}')", kind.upper()) for kind in ("png", "svg")]
+    buttons.append((f"explorer.table('{key}', '{plot}')", "CSV"))
+    made = "".join(
+        f'<button onclick="{call}" aria-label="Download {name}">{name}</button>' for call, name in buttons
+    )
+    return f'<div class="explorer-files">{made}</div>'
+
+
+def _listen(explorer: Explorer, tab: Tab, look: gr.Textbox, family: gr.Dropdown) -> None:
+    """A control changes its own tab, and opening a tab makes it; a state is shown by the page itself."""
+    key, names = tab.of.KEY, list(tab.controls)
+
+    def shown(look: str, family: str, *values: Any) -> Any:
+        if look == "skip":
+            return _outputs([gr.skip()] * len(tab.shown))
+        asked = dict(zip(names, values, strict=True))
+        return _outputs(_shown(tab.of, explorer.view(tab.of, family, asked, look)))
+
+    given = {"fn": shown, "inputs": [look, family, *tab.controls.values()], "outputs": tab.shown} | PRIVATE
+    # Answers that take milliseconds need no queue; a model does, for there is one.
+    given |= getattr(tab.of, "QUEUE", {"queue": False})
+    tab.item.select(js=f"(...v) => explorer.opened('{key}', v)", **given)
+    js = f"(...v) => explorer.sent('{key}', {json.dumps(names)}, v)"
+    for name, component in tab.controls.items():
+        if name == "state":
+            component.input(None, component, js=f"(v) => {{ explorer.state('{key}', v) }}")
+        elif isinstance(component, gr.Textbox):
+            component.submit(js=js, trigger_mode="always_last", **given)
+        else:
+            component.input(js=js, trigger_mode="always_last", **given)
+
+
+def _outputs(updates: list) -> Any:
+    """As an event returns them: Gradio takes a list of one for the value itself."""
+    return updates[0] if len(updates) == 1 else updates
+
+
+def _shown(tab: ModuleType, view: View) -> list:
+    updates = []
+    for plot in tab.PLOTS:
+        drawn = view.figures.get(plot)
+        updates += [figures.to_json(drawn) if drawn else "", gr.update(visible=drawn is not None)]
+    return [*updates, view.note]
+
+
+def _arrival(explorer: Explorer, built: Sequence[Tab], look: str, address: Mapping[str, str]) -> list:
+    """Everything that an address decides: family, tab, controls, and the view of the one tab that is open."""
+    name = explorer.family(address)
+    opened = next((tab for tab in built if address.get("tab") == tab.of.KEY), built[0])
+    updates = [
+        gr.update(selected=opened.of.KEY),
+        _head(explorer.results, name),
+        gr.update(choices=explorer.results.families(), value=name or None),
+    ]
+    for tab in built:
+        asked = of_tab(address, tab.of.KEY)
+        settings = {control.name: control for control in explorer.settings(tab.of, name)}
+        for control in tab.controls:
+            there = settings.get(control)
+            updates.append(
+                gr.update(**_given(there) | {"value": there.settle(asked.get(control))})
+                if there
+                else gr.skip()
+            )
+        if tab is opened:
+            updates += _shown(tab.of, explorer.view(tab.of, name, asked, look))
+        else:
+            updates += [gr.skip()] * len(tab.shown)
+    return updates
+
+
+def _head(results: Results, name: str) -> str:
+    try:
+        what = results.family(name).description if name else no_results(results)
+    except ProbeError as error:
+        what = str(error)
+    return f"<h1>Cross-lingual probe</h1><p>{html.escape(what)}</p>"
+
+
+def data_route(explorer: Explorer) -> Route:
+    """data/{tab}/{plot}.csv?...: the rows that a plot draws, for the same address as the page's."""
+
+    def answer(request: Request) -> Response:
+        key, plot = request.path_params["tab"], request.path_params["plot"]
+        table = explorer.table(key, plot, request.url.query)
+        if table is None:
+            return PlainTextResponse("no such data", status_code=404)
+        name = f"{explorer.family(from_address(request.url.query))}_{key}_{plot}.csv"
+        return Response(
+            table.to_csv(index=False, lineterminator="\n"),
+            media_type="text/csv",
+            headers={"Content-Disposition": f'attachment; filename="{name}"'},
+        )
+
+    return Route("/data/{tab}/{plot}.csv", answer)
+
+
+def figure_route(results: Results) -> Route:
+    """assets/{family}/{file}: a printed figure."""
+
+    def answer(request: Request) -> Response:
+        family, name = request.path_params["family"], request.path_params["file"]
+        there = results.paths.assets(family).glob("*.[ps][nv]g") if family in results.families() else ()
+        path = next((path for path in there if path.name == name), None)
+        return FileResponse(path) if path else PlainTextResponse("no such figure", status_code=404)
+
+    return Route("/assets/{family}/{file}", answer)
+
+
+def plotly_route() -> Route:
+    """plotly.min.js, as the plotly package has it: the page asks no other host for it."""
+
+    def answer(request: Request) -> Response:
+        return FileResponse(str(PLOTLY), headers={"Cache-Control": "max-age=86400"})
+
+    return Route("/plotly.min.js", answer)
+
+
+def serve(page: gr.Blocks, results: Results, host: str, port: int | None, **more: Any) -> None:
+    """Serve until interrupted, asking nothing of any other host."""
+    light, dark = figures.LIGHT, figures.DARK
+    theme = gr.themes.Base(
+        primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["ui-monospace"]
+    ).set(
+        body_background_fill=light["paper"],
+        body_background_fill_dark=dark["paper"],
+        body_text_color_subdued=light["muted"],
+        body_text_color_subdued_dark=dark["muted"],
+        block_background_fill=light["paper"],
+        block_background_fill_dark=dark["paper"],
+        block_info_text_color=light["muted"],
+        block_info_text_color_dark=dark["muted"],
+    )
+    script = (HERE / "page.js").read_text(encoding="utf-8")
+    page.launch(
+        server_name=host,
+        server_port=port,
+        theme=theme,
+        css=(HERE / "page.css").read_text(encoding="utf-8"),
+        head=f'<script src="plotly.min.js" async></script><script>{script}</script>',
+        footer_links=[],
+        ssr_mode=False,
+        quiet=True,
+        app_kwargs={
+            "routes": [data_route(Explorer(results)), figure_route(results), plotly_route()],
+            "docs_url": None,
+            "redoc_url": None,
+        },
+        **more,
+    )

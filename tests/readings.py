@@ -1,0 +1,41 @@
+"""Readings of a lens with made-up numbers, in the form that logit_lens_examples.json has."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from probe.languages import LANGUAGES
+
+
+def reading(text: str, n_states: int, seed: int = 0, depth: int = 10) -> dict:
+    rng = np.random.default_rng(seed)
+    shares = rng.dirichlet(np.ones(len(LANGUAGES) + 1), size=n_states)[:, :-1].round(6)
+    return {
+        "text": text,
+        "p_lang": dict(zip(LANGUAGES, shares.T.tolist(), strict=True)),
+        "p_script": {"Latin": [0.6] * n_states, "other": [0.4] * n_states},
+        "entropy_bits": rng.uniform(1, 10, n_states).round(3).tolist(),
+        "top": [
+            [[f" t{state}.{rank}", 0.5 / (rank + 1)] for rank in range(depth)] for state in range(n_states)
+        ],
+        "shared": 0.2,
+    }
+
+
+def lens_examples(path: Path, n_states: int, variants=("base", "fire", "earth")) -> None:
+    texts = {"one": "English: water\nहिन्दी:", "two": "Wao huchemsha"}
+    examples = [
+        {
+            "id": name,
+            "variant": variant,
+            "kind": "cloze",
+            "language": "hi",
+            "source": None,
+            "concept_id": "C10",
+        }
+        | reading(text, n_states, seed=10 * i + j)
+        for i, variant in enumerate(variants)
+        for j, (name, text) in enumerate(texts.items())
+    ]
+    path.write_text(json.dumps({"metadata": {}, "examples": examples}, ensure_ascii=False))
