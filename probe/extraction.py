@@ -125,7 +125,7 @@ def status(stores: Mapping[str, ActivationStore], plan: Plan, given: Mapping[str
         n_all, n_open = (sum(map(len, shards.values())) for shards in (plan, todo))
         counts = (len(plan), len(plan) - len(todo), len(damaged), len(todo) - len(damaged))
         rows.append((variant, *map(str, counts), f"{n_all - n_open} of {n_all}"))
-        if there and (differing := conflict(store.index.identity, {**store.index.identity, **given})):
+        if there and (differing := conflict(store.index.identity, store.index.identity | dict(given))):
             notes.append(f"{variant}: extracted with another {differing}; --fresh starts afresh")
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]

@@ -194,6 +194,32 @@ def test_a_preempted_call_that_comes_again_skips_what_it_had_committed(
     assert made.items() <= local.items()
 
 
+def test_each_shard_is_committed_as_it_is_done(root, volume, calls, monkeypatch):
+    committed = []
+    monkeypatch.setattr(modal, "is_local", lambda: False)
+    commit = lambda: committed.append(len(list(volume.folder.rglob("*.safetensors"))))  # noqa: E731
+    monkeypatch.setattr(modal_config.activations, "commit", commit)
+    assert run(root, variants="base") == 0
+    assert committed == [1, 2, 3, 4, 5]
+
+
+def test_what_the_volume_has_of_another_manifest_is_made_again(root, volume, calls):
+    """The ids are the same, and nothing lies here that would contradict."""
+    run(root, variants="base")
+    for path in [p for p in (root / "activations").rglob("*") if p.is_file()]:
+        path.unlink()
+    manifest = root / "organism" / "stimulus_manifest.json"
+    manifest.write_text(manifest.read_text().replace("fever", "cough"))
+    calls.clear()
+    assert run(root, variants="base") == 0
+    assert [len(names) for _, names in calls] == [5]
+    again = contents(root)
+    for path in [p for p in (root / "activations").rglob("*") if p.is_file()]:
+        path.unlink()
+    assert run_locally(root, variants="base") == 0
+    assert contents(root) == again
+
+
 @pytest.mark.parametrize("damage", ["flip", "truncate"])
 def test_a_shard_damaged_on_the_volume_is_extracted_again(root, volume, calls, local, damage):
     run(root)
