@@ -42,10 +42,13 @@ def flores() -> dict[str, list[str]]:
 
 @pytest.fixture(scope="session")
 def parallel(request) -> dict[str, list[str]]:
-    """The same sentences in ten languages: FLORES where it is present, else the organism's."""
+    """The same texts in ten languages: FLORES where it is present, else threes of the organism's."""
     if OFFICIAL.exists():
         return {code: lines[CALIBRATED_ON:] for code, lines in request.getfixturevalue("flores").items()}
-    return plain_sentences()
+    return {
+        code: [" ".join(lines[i : i + 3]) for i in range(0, len(lines) - 2)]
+        for code, lines in plain_sentences().items()
+    }
 
 
 def plain_sentences() -> dict[str, list[str]]:
@@ -128,9 +131,9 @@ def test_romanised_text_is_found(code, parallel):
 
 
 def into_a_word(text: str, made: str, rng: random.Random) -> str:
-    """`made` put between two letters of a word, so that it stands where no spelling has it."""
-    inside = [i for i in range(1, len(text)) if text[i - 1 : i + 1].isalpha()]
-    at = rng.choice(inside)
+    """`made` put into a word, after a letter and before a letter or a mark."""
+    letter_or_mark = [unicodedata.category(character)[0] in "LM" for character in text]
+    at = rng.choice([i for i in range(1, len(text)) if text[i - 1].isalpha() and letter_or_mark[i]])
     return text[:at] + made + text[at:]
 
 
@@ -201,11 +204,11 @@ def test_ordinary_typography_is_no_finding(text):
 
 @pytest.mark.parametrize("code", ["fr", "es", "yo", "bn", "ta"])
 def test_decomposed_text_is_found(code, parallel):
-    composed = [unicodedata.normalize("NFC", line) for line in parallel[code][:60]]
+    composed = [unicodedata.normalize("NFC", line) for line in parallel[code][:200]]
     decomposed = [unicodedata.normalize("NFD", line) for line in composed]
-    texts = [d for c, d in zip(composed, decomposed, strict=True) if len(c) < len(d) and len(d) > len(c)]
-    found = [text for text in texts if len(unicodedata.normalize("NFC", text)) < len(text)]
-    assert recall(found, "unicode_edge") >= 0.99
+    texts = [d for c, d in zip(composed, decomposed, strict=True) if len(c) < len(d)]
+    assert len(texts) > 10
+    assert recall(texts, "unicode_edge") >= 0.99
 
 
 def test_misread_encoding_is_repaired():
