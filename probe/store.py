@@ -84,7 +84,7 @@ def from_half(half: np.ndarray, scale: np.ndarray, out: np.ndarray | None = None
     """The float32 vectors (..., d) that `to_half` took apart: half.astype(float32) * scale[..., None].
 
     Finite values only. NumPy widens float16 one value at a time; moving its bits to their place in a float32,
-    whose exponent counts from 2**-127 and not from 2**-15, takes a ninth of the time.
+    whose exponent counts from 2**-127 and not from 2**-15, takes a fraction of the time.
     """
     vectors = np.empty(half.shape, np.float32) if out is None else out
     # One product where it cannot overflow; WIDENED is a power of two, so it rounds what two would.
@@ -336,6 +336,7 @@ class _Shard:
             self._content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._start = 8 + int.from_bytes(self._content[:8], "little")
         self.layout = json.loads(self._content[8 : self._start])
+        self.layout.pop("__metadata__", None)
         if self._start + max(entry["data_offsets"][1] for entry in self.layout.values()) > len(self._content):
             raise ValueError("the file ends too early")
 
