@@ -138,8 +138,8 @@ def large_store(folder: Path, stimuli: list[ParallelSentence], seed: int) -> Act
             resid = rng.standard_normal((len(own), N_STATES, D_MODEL), np.float32)
             for row, stimulus in enumerate(own):
                 resid[row] += np.random.default_rng(int(stimulus.meaning)).normal(size=D_MODEL)
-            positions = dict.fromkeys(POSITIONS[:-1], resid)
-            normed = dict.fromkeys(positions, resid[:, -1])
+            positions: dict[str, np.ndarray] = dict.fromkeys(POSITIONS[:-1], resid)
+            normed: dict[str, np.ndarray] = dict.fromkeys(POSITIONS[:-1], resid[:, -1])
             tokens = rng.integers(10, 9000, (len(own), TOKENS)).tolist()
             read = {"last": TOKENS - 1, "content": TOKENS - 2, "mean": list(range(1, TOKENS - 1))}
             names = [stimulus.stimulus_id for stimulus in own]

@@ -53,7 +53,7 @@ def test_widening_moves_bits_as_numpy_converts():
     """Every finite float16, subnormals and both zeros included, under scales up to float32's largest."""
     every = np.arange(2**16, dtype=np.uint16).view(np.float16)
     every = every[np.isfinite(every) & (np.abs(every) <= 1)]
-    for scale in (1.0, 3.7e-20, 65504.0, 2.0**127):
+    for scale in (1.0, 3e-42, 3.7e-20, 65504.0, 2.0**127):
         expected = every.astype(np.float32) * np.float32(scale)
         found = from_half(every[None], np.array([scale], np.float32))[0]
         np.testing.assert_array_equal(found.view(np.int32), expected.view(np.int32))
