@@ -46,7 +46,7 @@ def work(args: argparse.Namespace) -> None:
 
 
 def _model(root: Path):
-    """Imported here, for it takes torch: the demo does without."""
+    """Imported here, for it takes torch, which the demo does without."""
     from explorer.live import OneModel
     from probe.paths import Paths
 

@@ -13,7 +13,7 @@ KEPT = 64  # readings
 
 
 class OneModel:
-    """Reads sentences with one variant at a time; asking for another frees the one before. Threads take turns."""
+    """Reads sentences with one variant at a time, and frees it for another. Threads take turns."""
 
     def __init__(self, paths: Paths):
         self.paths = paths

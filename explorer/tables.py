@@ -120,7 +120,7 @@ class Results:
         return self._once(path, read)
 
     def json(self, family: str, name: str) -> dict:
-        """A file of WRITTEN_BY. Raises ProbeError, with the command that makes it, where missing or damaged."""
+        """A file of WRITTEN_BY. Raises ProbeError, with the command that helps, where missing or damaged."""
         path = self.file(family, f"{name}.json")
         command = f"uv run {WRITTEN_BY[name]} --family {family}"
 
@@ -135,7 +135,7 @@ class Results:
     def curves(self, family: str) -> dict[str, dict[str, dict[str, list[float]]]]:
         """The cosines of alignment_curves.json: variant -> concept id -> language -> (n_states,)."""
         path = self.file(family, "alignment_curves.json")
-        curves = self.json(family, "alignment_curves").get("curves")
+        curves = self.json(family, "alignment_curves").get("curves") or {}
         try:
             cells = [by_language for concepts in curves.values() for by_language in concepts.values()]
             lengths = {len(curve) for by_language in cells for curve in by_language.values()}
