@@ -28,7 +28,7 @@ KEYS = ("stimuli", "position", "metric")
 def settings(results: Results, name: str) -> list[Control]:
     table, family = results.table(name, "variant_effects"), results.family(name)
     pairs = _pairs(table, family)
-    contrasts = list(dict.fromkeys(_contrasts(table)))
+    contrasts = _offered(table)
     return [
         controls.one("pair", "Difference", list(pairs), labels=pairs),
         controls.one("contrast", "Contrast", contrasts, labels={SIMPLE: "simple difference"}),
@@ -65,6 +65,11 @@ def _contrasts(table: pd.DataFrame) -> pd.Series:
     return table.contrast.astype(str).where(table.contrast == SIMPLE, "did: " + table.reference.astype(str))
 
 
+def _offered(table: pd.DataFrame) -> list[str]:
+    columns = [column for column in ("contrast", "reference") if column in table]
+    return list(dict.fromkeys(_contrasts(table[columns].drop_duplicates())))
+
+
 def _largest(table: pd.DataFrame, pair: str) -> int:
     """Where the page opens: the state at which the pair differs most, over languages."""
     first, _, second = pair.partition("-")
@@ -79,7 +84,7 @@ def view(results: Results, name: str, chosen: dict[str, Any], look: Theme) -> Vi
     fixed = {key: chosen[key] for key in KEYS}
     first, _, second = chosen["pair"].partition("-")
     found = subset(table, variant_a=first, variant_b=second, **fixed)
-    offered = list(dict.fromkeys(_contrasts(found)))
+    offered = _offered(found)
     found = found.loc[_contrasts(found) == chosen["contrast"]].assign(value=lambda rows_: rows_["diff"])
     if found.empty:
         pair = _pairs(table, family)[chosen["pair"]]

@@ -113,6 +113,8 @@ class Results:
             wrong = [c for c in numbers.split() if not pd.api.types.is_numeric_dtype(table[c])]
             if len(table) and wrong:
                 raise ProbeError(f"{path} is damaged (a {wrong[0]} is no number); run: {command}")
+            if not path.read_bytes().endswith(b"\n"):
+                raise ProbeError(f"{path} is damaged (cut short); run: {command}")
             if "language" in table and (unknown := set(table.language.dropna()) - set(LANGUAGES)):
                 raise ProbeError(f"{path} has an unknown language, {min(unknown)}; run: {command}")
             return table.astype(dict.fromkeys(text.split(), "category"))

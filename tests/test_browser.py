@@ -1,5 +1,6 @@
 """The explorer in a real browser: what is drawn was measured, every control does what it says, nothing is
-asked of another host, and it is quick and small. Skipped where there is no Chromium, unless REQUIRE_BROWSER=1.
+asked of another host, and it is quick and small. Skipped where there is no Chromium, unless
+REQUIRE_BROWSER=1.
 """
 
 import io
@@ -277,7 +278,7 @@ def test_the_map_plays_through_all_states(page, tables):
     page.page.evaluate(
         """() => { window.seen = [];
         new MutationObserver(all => all.forEach(m => window.seen.push(m.target.dataset.state)))
-            .observe(document.querySelector('#map-plane .explorer-plot'), 
+            .observe(document.querySelector('#map-plane .explorer-plot'),
                 {attributeFilter: ['data-state']}) }"""
     )
     page.page.get_by_role("button", name="Play").click()
