@@ -40,12 +40,8 @@ def settings(results: Results, name: str) -> list[Control]:
         controls.one(
             "example", "Example", ids, labels=asked, info="used where no sentence is typed" if typed else None
         ),
-        controls.state(_n_states(examples)),
+        controls.state(len(examples[0]["entropy_bits"]) if examples else results.live.n_states(name)),
     ]
-
-
-def _n_states(examples: list[dict]) -> int:
-    return len(examples[0]["entropy_bits"]) if examples else 1
 
 
 def _tail(text: str) -> str:

@@ -71,10 +71,11 @@ class Results:
         self._lock = threading.Lock()
 
     def families(self) -> list[str]:
-        """The names of the families that have results."""
+        """The families that have results, and in live mode those whose models are here."""
         folder = self.paths.root / "results"
         folders = sorted(folder.iterdir()) if folder.is_dir() else []
-        return [path.name for path in folders if path.is_dir() and any(path.iterdir())]
+        found = [path.name for path in folders if path.is_dir() and any(path.iterdir())]
+        return found + [name for name in (self.live.families() if self.live else ()) if name not in found]
 
     def family(self, name: str) -> Family:
         """As families.toml has it, or made up of the variants that the results name."""
