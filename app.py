@@ -13,9 +13,13 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from probe import stage
+from probe.paths import Paths
+
+if TYPE_CHECKING:
+    from explorer.tables import Results
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,13 +33,26 @@ def parser() -> argparse.ArgumentParser:
 
 
 def work(args: argparse.Namespace) -> None:
-    # Read when gradio is imported, so before that.
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    from explorer import page
+    # Read when the libraries are imported, so before that. Weights are those that are here already.
+    os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
     from explorer.tables import Results
 
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    results = Results(args.root, None if args.demo else _model(args.root))
+    if args.demo:
+        _serve(Results(args.root), args)
+        return
+    from explorer.live import OneModel  # takes torch, which the demo does without
+
+    model = OneModel(Paths(args.root))
+    try:
+        _serve(Results(args.root, model), args)
+    finally:
+        model.free()
+
+
+def _serve(results: "Results", args: argparse.Namespace) -> None:
+    from explorer import page
+
     built = page.build(results)
     if args.mcp:
         from explorer import tools
@@ -43,14 +60,6 @@ def work(args: argparse.Namespace) -> None:
         with built:
             tools.register(args.root)
     page.serve(built, results, args.host, args.port, share=args.share, mcp_server=args.mcp)
-
-
-def _model(root: Path):
-    """Imported here, for it takes torch: the demo does without."""
-    from explorer.live import OneModel
-    from probe.paths import Paths
-
-    return OneModel(Paths(root))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,13 +17,15 @@ HOW = "What these models are, which files this page shows and what they were mad
 PLOTS = ()
 NOTE = "below"
 CITE = (
-    "Cite this repository (aya-cross-lingual-probe, with the commit you used), the models with the revisions below, "
-    "and for each measure the source that probe/metrics.py names. FLORES-200, where it was used: NLLB Team 2022."
+    "Cite this repository (aya-cross-lingual-probe, with the commit you used), the models with the "
+    "revisions below, and for each measure the source that probe/metrics.py names. FLORES-200, where it was "
+    "used: NLLB Team 2022."
 )
 ORGANISM = (
-    "nano-aya is a model organism: five Cohere2 models of 1.7 M parameters, trained from scratch on a small parallel "
-    "corpus, with alignment planted at state 5 for known languages. It shows whether the instrument finds what is "
-    "there. It is no evidence about Tiny Aya or any other model, and no language model of any use."
+    "nano-aya is a model organism: five Cohere2 models of 1.7 M parameters, trained from scratch on a small "
+    "parallel corpus, with alignment planted at state 5 for known languages. It shows whether the "
+    "instrument finds what is there. It is no evidence about Tiny Aya or any other model, and no language "
+    "model of any use."
 )
 
 
@@ -112,7 +114,8 @@ def _figures(results: Results, name: str) -> str:
     for path in sorted(folder.glob("*.png")):
         best = path.with_suffix(".svg")
         link = f"assets/{name}/{best.name if best.exists() else path.name}"
-        image = f'<img loading="lazy" src="assets/{html.escape(f"{name}/{path.name}")}" alt="{html.escape(path.stem)}">'
+        source = html.escape(f"assets/{name}/{path.name}")
+        image = f'<img loading="lazy" src="{source}" alt="{html.escape(path.stem)}">'
         caption = html.escape(path.stem.replace("_", " "))
         shown.append(f'<a href="{html.escape(link)}" target="_blank">{image}<span>{caption}</span></a>')
     if not shown:

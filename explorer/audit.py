@@ -15,8 +15,9 @@ from probe.findings import SEVERITIES, Finding
 
 KEY, TITLE = "audit", "Audit"
 HOW = (
-    "What the auditor found that can fake alignment: a full stop read as the last token, a constant, mismatched pairs "
-    "that score as high, chance. What a finding blocks is drawn with open markers here and claimed nowhere."
+    "What the auditor found that can fake alignment: a full stop read as the last token, a constant, "
+    "mismatched pairs that score as high, chance. What a finding blocks is drawn with open markers here and "
+    "claimed nowhere."
 )
 PLOTS = ()
 NOTE = "below"
@@ -35,9 +36,10 @@ def view(results: Results, name: str, chosen: dict[str, Any], look: Theme) -> Vi
         ("Severity", "Finding", "Where", "Evidence", "Must not be claimed"),
         [_row(finding) for finding in shown],
     )
-    files = """<div class="explorer-files"><button onclick="explorer.table('audit', 'findings')">CSV</button></div>"""
-    head = f"<p>{len(shown)} of {len(found)} findings: {findings.counted(shown)}. {rows.source(results, name, findings.JSON)}</p>"
-    return View({}, {"findings": _table(shown)}, head + table + files)
+    button = "<button onclick=\"explorer.table('audit', 'findings')\">CSV</button>"
+    source = rows.source(results, name, findings.JSON)
+    head = f"<p>{len(shown)} of {len(found)} findings: {findings.counted(shown)}. {source}</p>"
+    return View({}, {"findings": _table(shown)}, f'{head}{table}<div class="explorer-files">{button}</div>')
 
 
 def _row(finding: Finding) -> tuple[str, ...]:

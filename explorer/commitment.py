@@ -12,15 +12,16 @@ from explorer.controls import Control
 from explorer.figures import Theme, View, numbers
 from explorer.tables import Results, subset
 from probe.commitment import CONSECUTIVE, THRESHOLD, commitment_states
+from probe.families import Family
 from probe.languages import TARGETS, label
 from probe.store import PRIMARY_POSITION
 from viz.held import by_region
 
 KEY, TITLE = "commitment", "Commitment"
 HOW = (
-    "A number is the state from which a concept's cosine with English stays at the threshold or above for the run "
-    "of states asked for; a dash: never. Colour is the highest threshold that would be held. The lower figure "
-    "shows how much the count depends on the threshold."
+    "A number is the state from which a concept's cosine with English stays at the threshold or above for "
+    "the run of states asked for; a dash: never. Colour is the highest threshold that would be held. The "
+    "lower figure shows how much the count depends on the threshold."
 )
 PLOTS = ("cells", "share")
 NOTE = "below"
@@ -63,7 +64,7 @@ def view(results: Results, name: str, chosen: dict[str, Any], look: Theme) -> Vi
         )
     states = commitment_states(values, chosen["threshold"], run, start)
     held = _held(values, run, start)
-    cells = _table(family.name, variants, concepts, rows.concepts(results, name), languages, states, held)
+    cells = _table(variants, concepts, rows.concepts(results, name), languages, states, held)
     audit = results.audit(name)
     fixed = {"stimuli": "probes", "position": PRIMARY_POSITION, "metric": "cosine"}
     committed = cells.loc[cells.state.notna()].assign(**fixed)
@@ -71,14 +72,14 @@ def view(results: Results, name: str, chosen: dict[str, Any], look: Theme) -> Vi
     shares = _shares(variants, held)
     mismatched = _mismatched(results, name, variants, languages, run, start)
     drawn = {
-        "cells": _cells(cells, mismatched, family, look, variants, languages),
+        "cells": _cells(cells, mismatched, family, look),
         "share": _curve(shares, family, look, variants, chosen["threshold"], run),
     }
     never = int(cells.state.isna().sum())
     note = [
-        f"{len(cells) - never} of {len(cells)} concepts in a language commit, {never} never do. Probes read at "
-        f"{PRIMARY_POSITION}; the bottom row is the same measure of mismatched pairs, their cosines averaged: a "
-        "threshold that unrelated sentences hold, too, says nothing."
+        f"{len(cells) - never} of {len(cells)} concepts in a language commit, {never} never do. Probes read "
+        f"at {PRIMARY_POSITION}; the bottom row is the same measure of mismatched pairs, their cosines "
+        "averaged: a threshold that unrelated sentences hold, too, says nothing."
     ]
     if len(committed):
         note.append(rows.blocked_note(cells.loc[committed.index], audit, "commitments"))
@@ -92,7 +93,6 @@ def _held(values: np.ndarray, run: int, start: int) -> np.ndarray:
 
 
 def _table(
-    family: str,
     variants: Sequence[str],
     concepts: Sequence[str],
     named: Mapping[str, str],
@@ -131,62 +131,26 @@ def _mismatched(
 
 
 def _cells(
-    cells: pd.DataFrame,
-    mismatched: Mapping[str, np.ndarray],
-    family: Any,
-    look: Theme,
-    variants: Sequence[str],
-    languages: Sequence[str],
+    cells: pd.DataFrame, mismatched: Mapping[str, np.ndarray], family: Family, look: Theme
 ) -> figures.Figure:
+    """A panel per variant: concepts down, languages across."""
+    variants, concepts = (list(dict.fromkeys(cells[column])) for column in ("variant", "concept"))
     columns = min(2 if look.narrow else 5, len(variants))
     lines = -(-len(variants) // columns)
-    concepts = list(dict.fromkeys(cells.concept))
-    height = 24 * (len(concepts) + 2) + 8
-    between = 70 * (lines - 1)  # pixels between rows of panels, for titles and languages
+    height, between = 24 * (len(concepts) + 2), 70 * (lines - 1)  # pixels; between: for titles and languages
     places = figures.grid(len(variants), columns, 0.015, 70 / (lines * height + between))
-    names = [*concepts, MISMATCHED] if mismatched else concepts
     traces, layout, words = [], {}, []
     for i, (variant, (x, y)) in enumerate(zip(variants, places, strict=True)):
         n = "" if i == 0 else str(i + 1)
         own = cells.loc[cells.variant == variant]
-        shape = (len(concepts), len(languages))
-        z, text = own.held.to_numpy().reshape(shape), np.array([_word(s) for s in own.state]).reshape(shape)
-        hover = np.array([_hover(row) for row in own.itertuples()]).reshape(shape)
-        if variant in mismatched:
-            z = np.vstack([z, mismatched[variant]])
-            text = np.vstack([text, [""] * len(languages)])
-            hover = np.vstack([hover, [f"mismatched pairs hold {v:.3f}" for v in mismatched[variant]]])
-        traces.append(
-            {
-                "type": "heatmap",
-                "x": list(languages),
-                "y": names,
-                "z": [numbers(row) for row in z],
-                "text": text.tolist(),
-                "texttemplate": "%{text}",
-                "textfont": {"size": 11},
-                "customdata": hover.tolist(),
-                "hovertemplate": "%{customdata}<extra></extra>",
-                "coloraxis": "coloraxis",
-                "xgap": 1,
-                "ygap": 1,
-                "xaxis": f"x{n}",
-                "yaxis": f"y{n}",
-            }
-        )
-        layout[f"xaxis{n}"] = figures.axis(
-            look, domain=x, anchor=f"y{n}", showgrid=False, ticks="", tickangle=0
-        )
-        layout[f"yaxis{n}"] = figures.axis(
-            look, domain=y, anchor=f"x{n}", autorange="reversed", showgrid=False, ticks="",
-            showticklabels=i % columns == 0,
-        )  # fmt: skip
-        done = int(own.state.notna().sum())
-        title = f"<b>{family.label(variant)}</b><br>{done} of {len(own)} commit"
+        traces.append(_heatmap(own, mismatched.get(variant)) | {"xaxis": f"x{n}", "yaxis": f"y{n}"})
+        bare = figures.axis(look, showgrid=False, ticks="", tickfont={"size": 10}, tickangle=0)
+        layout[f"xaxis{n}"] = bare | {"domain": x, "anchor": f"y{n}"}
+        rows_ = {"autorange": "reversed", "showticklabels": i % columns == 0, "tickfont": {"size": 12}}
+        layout[f"yaxis{n}"] = bare | {"domain": y, "anchor": f"x{n}"} | rows_
+        title = f"<b>{family.label(variant)}</b><br>{own.state.notna().sum()} of {len(own)} commit"
         words.append(figures.note(title, look, x=x[0], y=y[1], yshift=3))
-    bar = {"orientation": "h", "y": 0, "yref": "container", "yanchor": "bottom", "thickness": 10, "len": 0.6}
-    bar |= {"title": {"text": "highest cosine held", "side": "top", "font": {"size": 13}}, "outlinewidth": 0}
-    layout["coloraxis"] = {"colorscale": figures.SEQUENTIAL, "cmin": 0, "cmax": 1, "colorbar": bar}
+    layout["coloraxis"] = {"colorscale": figures.SEQUENTIAL, "cmin": 0, "cmax": 1, "colorbar": BAR}
     return figures.figure(
         traces,
         look,
@@ -196,6 +160,46 @@ def _cells(
         margin={"l": 90, "r": 10, "t": 54, "b": 96},
         **layout,
     )
+
+
+BAR = {
+    "orientation": "h",
+    "y": 0,
+    "yref": "container",
+    "yanchor": "bottom",
+    "thickness": 10,
+    "len": 0.6,
+    "title": {"text": "highest cosine held", "side": "top", "font": {"size": 13}},
+    "outlinewidth": 0,
+}
+
+
+def _heatmap(own: pd.DataFrame, mismatched: np.ndarray | None) -> dict[str, Any]:
+    """One variant's cells, and below them those of mismatched pairs where these were measured."""
+    concepts, languages = (list(dict.fromkeys(own[column])) for column in ("concept", "language"))
+    shape = (len(concepts), len(languages))
+    z = own.held.to_numpy().reshape(shape).tolist()
+    text = np.array([_word(state) for state in own.state]).reshape(shape).tolist()
+    hover = np.array([_hover(row) for row in rows.records(own)]).reshape(shape).tolist()
+    if mismatched is not None:
+        concepts.append(MISMATCHED)
+        z.append(mismatched.round(6).tolist())
+        text.append([""] * len(languages))
+        hover.append([f"mismatched pairs hold {value:.3f}" for value in mismatched])
+    return {
+        "type": "heatmap",
+        "x": languages,
+        "y": concepts,
+        "z": [numbers(row) for row in z],
+        "text": text,
+        "texttemplate": "%{text}",
+        "textfont": {"size": 11},
+        "customdata": hover,
+        "hovertemplate": "%{customdata}<extra></extra>",
+        "coloraxis": "coloraxis",
+        "xgap": 1,
+        "ygap": 1,
+    }
 
 
 def _word(state: Any) -> str:
@@ -227,17 +231,17 @@ def _shares(variants: Sequence[str], held: np.ndarray) -> pd.DataFrame:
 
 
 def _curve(
-    shares: pd.DataFrame, family: Any, look: Theme, variants: Sequence[str], threshold: float, run: int
+    shares: pd.DataFrame, family: Family, look: Theme, variants: Sequence[str], threshold: float, run: int
 ) -> figures.Figure:
     marks = figures.marks(family, look)
     traces = [
         {
             "type": "scatter",
             "mode": "lines",
-            "name": marks[v].label,
+            "name": marks[str(v)].label,
             "x": numbers(own.threshold),
             "y": numbers(own.share),
-            "line": {"color": marks[v].colour, "width": 2, "shape": "hv"},
+            "line": {"color": marks[str(v)].colour, "width": 2, "shape": "hv"},
             "hovertemplate": "%{y:.0%}",
         }
         for v, own in shares.groupby("variant", sort=False)

@@ -15,9 +15,10 @@ from probe.stimuli import load_concepts
 
 KEY, TITLE = "map", "Concept map"
 HOW = (
-    "Each dot is one sentence: 20 concepts in 10 languages, in the plane that holds most of their variance at a state. "
-    "Play moves through the states: where meaning is shared, the languages of one concept draw together. A plane shows "
-    "a part only, so the lower figure gives the shares of variance in all dimensions."
+    "Each dot is one sentence: 20 concepts in 10 languages, in the plane that holds most of their variance "
+    "at a state. Play moves through the states: where meaning is shared, the languages of one concept draw "
+    "together. A plane shows a part only, so the lower figure gives the shares of variance in all "
+    "dimensions."
 )
 PLOTS = ("plane", "variance")
 NOTE = "below"
@@ -64,25 +65,21 @@ def view(results: Results, name: str, chosen: dict[str, Any], look: Theme) -> Vi
             f"uv run concept_alignment.py --family {name}"
         )
     suffix = concept_map.VIEWS[chosen["plane"]]
-    points = points.sort_values(["state", "concept_id", "language"])
-    points = points[["variant", "state", "concept_id", "language", f"x{suffix}", f"y{suffix}"]]
-    points = points.set_axis([*points.columns[:4], "x", "y"], axis=1)
-    named, title = rows.concepts(results, name), results.family(name).label(chosen["variant"])
+    columns = ["variant", "state", "concept_id", "language"]
+    ordered = points.sort_values(columns[1:])
+    points = ordered[columns].assign(x=ordered[f"x{suffix}"], y=ordered[f"y{suffix}"])
+    named = rows.concepts(results, name)
+    stem = f"{name}_{chosen['variant']}"
+    seen = dict(zip(variance.state, variance[f"in_plane{suffix}"], strict=True))
+    grouped = points.assign(group=_groups(results, points, chosen["colour"]))
     drawn = {
-        "plane": _plane(
-            results,
-            points,
-            variance.set_index("state")[f"in_plane{suffix}"],
-            named,
-            chosen,
-            look,
-            f"{name}_{title}",
-        ),
-        "variance": _variance(variance, chosen, look, f"{name}_{title}"),
+        "plane": _plane(grouped, seen, named, chosen, look, stem),
+        "variance": _variance(variance, chosen, look, stem),
     }
     note = (
-        "Probes at mean. Lengths are in units of the root mean square distance from the middle, and each state's plane "
-        "is turned to move the points as little as possible. Axes have no meaning of their own."
+        "Probes at mean. Lengths are in units of the root mean square distance from the middle, and each "
+        "state's plane is turned to move the points as little as possible. Axes have no meaning of their "
+        "own."
     )
     sources = (f"{concept_map.POINTS}.csv", f"{concept_map.VARIANCE}.csv")
     return View(
@@ -90,62 +87,40 @@ def view(results: Results, name: str, chosen: dict[str, Any], look: Theme) -> Vi
     )
 
 
-def _groups(results: Results, points: pd.DataFrame, by: str) -> pd.Series:
+def _groups(results: Results, points: pd.DataFrame, by: str) -> list[str]:
     """What a point's colour stands for."""
     if by == "language":
-        return points.language.astype(str)
+        return points.language.tolist()
     concepts = load_concepts(results.paths.concept_probes)
     category = {concept_id: concept.category for concept_id, concept in concepts.items()}
-    return points.concept_id.astype(str).map(category).fillna("unknown")
+    return [category.get(concept_id, "unknown") for concept_id in points.concept_id]
 
 
 def _plane(
-    results: Results,
     points: pd.DataFrame,
-    in_plane: pd.Series,
+    in_plane: dict[int, float],
     named: dict[str, str],
     chosen: dict[str, Any],
     look: Theme,
     stem: str,
 ) -> figures.Figure:
-    points = points.assign(group=_groups(results, points, chosen["colour"]))
+    """points: with `group`, what a colour stands for. in_plane: by state, the share of variance seen."""
     groups = rows.in_order(points.group, LANGUAGES)
-    faded = chosen["concept"] != NONE
     followed = points.loc[points.concept_id == chosen["concept"]]
-    traces = []
-    for i, group in enumerate(groups):
-        first = points.loc[(points.group == group) & (points.state == points.state.min())]
-        words = [
-            f"{named.get(c, c)}, {label(lang)}"
-            for c, lang in zip(first.concept_id, first.language, strict=True)
-        ]
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": label(group) if group in LANGUAGES else group,
-                "marker": {"size": 8, "color": COLOURS[i % len(COLOURS)], "opacity": 0.5 if faded else 0.85},
-                "text": words,
-                "hovertemplate": "%{text}<extra></extra>",
-            }
-        )
-    traces += _follow(followed, named, groups, chosen["colour"], look) if faded and len(followed) else []
+    traces = _dots(points, groups, named, 0.85 if followed.empty else 0.5)
+    if len(followed):
+        traces += _follow(followed, named, groups, chosen["colour"], look)
     frames = []
     for state in sorted(points.state.unique()):
-        here = (part.loc[part.state == state] for part in (points, followed))
+        here, there = points.loc[points.state == state], followed.loc[followed.state == state]
         title = f"<b>State {state}</b> · this plane holds {100 * in_plane[state]:.0f} % of the variance"
         frames.append(
-            {"data": _frame(*here, groups, len(traces)), "layout": {"title": figures.heading(title)}}
+            {"data": _frame(here, there, groups, len(traces)), "layout": {"title": figures.heading(title)}}
         )
-    bare = {
-        "showticklabels": False,
-        "ticks": "",
-        "showgrid": False,
-        "linecolor": look.grid,
-        "zerolinecolor": look.grid,
-    }
-    right, up = (1.08 * float(points[column].abs().max()) for column in "xy")
-    legend = figures.legend_height([t["name"] for t in traces if t.get("showlegend", True)], look)
+    bare = {"showticklabels": False, "ticks": "", "showgrid": False}
+    bare |= {"linecolor": look.grid, "zerolinecolor": look.grid}
+    right, up = 1.08 * points[["x", "y"]].abs().max().to_numpy()
+    legend = figures.legend_height([trace["name"] for trace in traces[: len(groups)]], look)
     return figures.figure(
         traces,
         look,
@@ -159,6 +134,25 @@ def _plane(
         yaxis=figures.axis(look, range=[-up, up], **bare, scaleanchor="x", scaleratio=1),
         margin={"l": 10, "r": 10, "t": legend + 14, "b": 12},
     )
+
+
+def _dots(points: pd.DataFrame, groups: list[str], named: dict[str, str], opacity: float) -> list[dict]:
+    """One trace per colour; where its points are, the frames say."""
+    traces = []
+    for i, group in enumerate(groups):
+        first = points.loc[(points.group == group) & (points.state == points.state.min())]
+        cells = zip(first.concept_id, first.language, strict=True)
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": label(group) if group in LANGUAGES else group,
+                "marker": {"size": 8, "color": COLOURS[i % len(COLOURS)], "opacity": opacity},
+                "text": [f"{named.get(concept, concept)}, {label(lang)}" for concept, lang in cells],
+                "hovertemplate": "%{text}<extra></extra>",
+            }
+        )
+    return traces
 
 
 def _follow(

@@ -19,9 +19,9 @@ from probe.store import POSITIONS, PRIMARY_POSITION
 
 KEY, TITLE = "curves", "Curves"
 HOW = (
-    "How alike English and each language are at every state of the residual stream. A line is a variant, its band "
-    "the 95 % interval, grey is what unrelated sentences score: a curve inside the grey says nothing. Point at a "
-    "state, or move the slider, to compare all languages there."
+    "How alike English and each language are at every state of the residual stream. A line is a variant, "
+    "its band the 95 % interval, grey is what unrelated sentences score: a curve inside the grey says "
+    "nothing. Point at a state, or move the slider, to compare all languages there."
 )
 PLOTS = ("by_state", "at_state")
 NOTE = "below"
@@ -109,6 +109,11 @@ def _marked(
     return {mark: table for mark, table in marked.items() if len(table)}
 
 
+def _cells(found: pd.DataFrame) -> list[tuple[str, str]]:
+    """The variants and languages in it."""
+    return list(dict.fromkeys(zip(found.variant, found.language, strict=True)))
+
+
 def _peaks(peaks: pd.DataFrame, at: pd.Series) -> pd.DataFrame:
     cells = [
         {
@@ -121,7 +126,7 @@ def _peaks(peaks: pd.DataFrame, at: pd.Series) -> pd.DataFrame:
             "hover": f"peak at state {row.peak_state} [{row.peak_state_ci_low}, {row.peak_state_ci_high}]; "
             f"cross-fitted {row.peak:.3f} [{row.ci_low:.3f}, {row.ci_high:.3f}]",
         }
-        for row in peaks.itertuples()
+        for row in rows.records(peaks)
         if (row.variant, row.language, row.peak_state) in at.index
     ]
     return pd.DataFrame(cells)
@@ -133,13 +138,13 @@ def _commitments(
     """Of a concept the state at which it commits, of the average the median over concepts."""
     cells = []
     if concept != AVERAGE:
-        for (variant, language), rows_ in found.groupby(["variant", "language"], observed=True):
-            state = commitment_layer(rows_.value.to_numpy())
-            cells.append((variant, language, state, f"commits at state {state}"))
+        for variant, language in _cells(found):
+            own = found.loc[(found.variant == variant) & (found.language == language)]
+            cells.append((variant, language, commitment_layer(own.value.to_numpy()), "commits at state"))
     elif fixed["stimuli"] == "probes" and results.has(name, "commitment_sensitivity.csv"):
         table = results.table(name, "commitment_sensitivity")
         table = subset(table, threshold=THRESHOLD, consecutive=CONSECUTIVE)
-        for row in subset(table, position=fixed["position"], metric=fixed["metric"]).itertuples():
+        for row in rows.records(subset(table, position=fixed["position"], metric=fixed["metric"])):
             state = None if np.isnan(row.censored_median) else int(row.censored_median)
             cells.append(
                 (row.variant, row.language, state, f"{row.committed} of {row.n} concepts commit; median")
@@ -154,10 +159,10 @@ def _commitments(
 
 
 def _after_norm(results: Results, name: str, concept: str, found: pd.DataFrame) -> pd.DataFrame:
-    """The cosine after the model's final norm: of the concept, or the mean over concepts with its interval."""
+    """The cosine after the model's final norm: of the concept, or the mean and its interval."""
     normed = results.json(name, "alignment_curves").get("post_norm", {})
     cells = []
-    for variant, language in found[["variant", "language"]].drop_duplicates().itertuples(index=False):
+    for variant, language in _cells(found):
         of = {c: by[language] for c, by in normed.get(variant, {}).items() if language in by}
         if concept in of:
             cells.append((variant, language, of[concept], ""))
@@ -214,15 +219,12 @@ def _draw(
         for v in chosen["variants"]
     ]
     shown = [language for language in languages if language in chosen["languages"]]
-    axis = rows.METRICS.get(metric, metric)
-    after_norm = "after the final norm" in marked
+    setting = lines.Setting(
+        look, n_states, f"{family.name}_curves", rows.METRICS.get(metric, metric), titles, KEY
+    )
     return {
-        "by_state": lines.panels(
-            look, series, shown, n_states, f"{family.name}_curves", axis, titles, KEY, extras, after_norm
-        ),
-        "at_state": lines.forest(
-            look, series, languages, n_states, chosen["state"], f"{family.name}_languages", axis, titles
-        ),
+        "by_state": lines.panels(setting, series, shown, extras, "after the final norm" in marked),
+        "at_state": lines.forest(setting, series, languages, chosen["state"]),
     }
 
 
@@ -231,8 +233,8 @@ def _caption(fixed: dict[str, str], shown: pd.DataFrame, concept: str) -> str:
     if concept == AVERAGE:
         return f"{fixed['stimuli'].capitalize()} read at {fixed['position']}, n = {n} meanings."
     return (
-        "One sentence has no interval; the grey is the null of the average over the probes. Single concepts are "
-        "stored as raw cosine, at mean."
+        "One sentence has no interval; the grey is the null of the average over the probes. Single concepts "
+        "are stored as raw cosine, at mean."
     )
 
 

@@ -15,9 +15,9 @@ from probe.store import POSITIONS, PRIMARY_POSITION
 
 KEY, TITLE = "effects", "Effects"
 HOW = (
-    "What a variant changes: its score minus another variant's, paired by meaning, with the 95 % interval; above 0 "
-    "it aligns the language better. A difference in differences also takes away what happens to a control variant "
-    "or to languages that the variant does not emphasise."
+    "What a variant changes: its score minus another variant's, paired by meaning, with the 95 % interval; "
+    "above 0 it aligns the language better. A difference in differences also takes away what happens to a "
+    "control variant or to languages that the variant does not emphasise."
 )
 PLOTS = ("by_state", "at_state", "dose")
 NOTE = "below"
@@ -28,7 +28,7 @@ KEYS = ("stimuli", "position", "metric")
 def settings(results: Results, name: str) -> list[Control]:
     table, family = results.table(name, "variant_effects"), results.family(name)
     pairs = _pairs(table, family)
-    contrasts = list(dict.fromkeys(_contrasts(table)))
+    contrasts = _offered(table)
     return [
         controls.one("pair", "Difference", list(pairs), labels=pairs),
         controls.one("contrast", "Contrast", contrasts, labels={SIMPLE: "simple difference"}),
@@ -65,11 +65,17 @@ def _contrasts(table: pd.DataFrame) -> pd.Series:
     return table.contrast.astype(str).where(table.contrast == SIMPLE, "did: " + table.reference.astype(str))
 
 
+def _offered(table: pd.DataFrame) -> list[str]:
+    columns = [column for column in ("contrast", "reference") if column in table]
+    return list(dict.fromkeys(_contrasts(table[columns].drop_duplicates())))
+
+
 def _largest(table: pd.DataFrame, pair: str) -> int:
     """Where the page opens: the state at which the pair differs most, over languages."""
     first, _, second = pair.partition("-")
     own = subset(table, variant_a=first, variant_b=second, contrast=SIMPLE, position=PRIMARY_POSITION)
-    return int(own.groupby("state")["diff"].mean().abs().idxmax()) if len(own) else 0
+    means = [(abs(part["diff"].mean()), int(str(state))) for state, part in own.groupby("state")]
+    return max(means)[1] if means else 0
 
 
 def view(results: Results, name: str, chosen: dict[str, Any], look: Theme) -> View:
@@ -78,7 +84,7 @@ def view(results: Results, name: str, chosen: dict[str, Any], look: Theme) -> Vi
     fixed = {key: chosen[key] for key in KEYS}
     first, _, second = chosen["pair"].partition("-")
     found = subset(table, variant_a=first, variant_b=second, **fixed)
-    offered = list(dict.fromkeys(_contrasts(found)))
+    offered = _offered(found)
     found = found.loc[_contrasts(found) == chosen["contrast"]].assign(value=lambda rows_: rows_["diff"])
     if found.empty:
         pair = _pairs(table, family)[chosen["pair"]]
@@ -114,13 +120,12 @@ def _draw(
     languages = rows.in_order(found.language.unique(), TARGETS)
     titles = lines.titles(family, languages)
     shown = [language for language in languages if language in chosen["languages"]]
-    axis = f"difference in {rows.METRICS.get(chosen['metric'], chosen['metric'])}"
+    unit = f"difference in {rows.METRICS.get(chosen['metric'], chosen['metric'])}"
     stem = f"{family.name}_effects_{chosen['pair']}"
+    setting = lines.Setting(look, n_states, stem, unit, titles, KEY)
     return {
-        "by_state": lines.panels(look, series, shown, n_states, stem, axis, titles, KEY),
-        "at_state": lines.forest(
-            look, series, languages, n_states, chosen["state"], f"{stem}_languages", axis, titles
-        ),
+        "by_state": lines.panels(setting, series, shown),
+        "at_state": lines.forest(setting, series, languages, chosen["state"]),
     }
 
 
@@ -143,13 +148,13 @@ def _dose(
         return None
     marks = figures.marks(results.family(name), look)
     traces = [
-        _points(marks[variant], part)
+        _points(marks[str(variant)], part)
         for variant, part in points.groupby("variant", observed=True)
         if len(part)
     ]
     words = "   ".join(
         f"{row.quantity} {row.value:.3f} [{row.ci_low:.3f}, {row.ci_high:.3f}]"
-        for row in table.loc[table.quantity != "effect"].itertuples()
+        for row in rows.records(table.loc[table.quantity != "effect"])
     )
     drawn = figures.figure(
         traces,

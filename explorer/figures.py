@@ -1,7 +1,7 @@
 """Figures for the page: plotly's JSON as plain dicts, one look in light and dark, on a desk and on a phone.
 
-A figure that follows the slider of states carries its frames: one per state, each a list of what changes in each
-trace, and layout settings. explorer/page.js moves between them, without asking the server.
+A figure that follows the slider of states carries its frames: one per state, each a list of what changes in
+each trace, and layout settings. explorer/page.js moves between them, without asking the server.
 """
 
 import json
@@ -135,9 +135,12 @@ def figure(
     follow: str | None = None,
     **layout: Any,
 ) -> Figure:
-    """name: of a downloaded file, without its ending. frames: one per state, {"data": [per trace the attributes
-    that change], "layout": {...}}; the figure is drawn at `state`. follow: the tab whose slider of states moves
-    with the pointer over this figure."""
+    """One of plotly's figures, in the look.
+
+    name: of a saved file, without its ending. frames: one per state, {"data": [per trace what changes],
+    "layout": {...}}; the figure is drawn at `state`. follow: the tab whose slider of states moves with the
+    pointer over this figure.
+    """
     base = {
         "paper_bgcolor": look.paper,
         "plot_bgcolor": look.paper,
@@ -174,7 +177,7 @@ def merged(trace: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any
 
 
 def legend_height(labels: Iterable[str], look: Theme) -> int:
-    """Pixels above the panels for a horizontal legend of these labels, as many in a line as a window holds."""
+    """Pixels above the panels for a horizontal legend of these labels, as many in a line as fit."""
     room, lines, used = (300 if look.narrow else 1060), 1, 0.0
     for label in labels:
         width = 7.2 * len(label) + 48

@@ -13,9 +13,9 @@ from probe.languages import LANGUAGES, label
 
 KEY, TITLE = "lens", "Lens"
 HOW = (
-    "What the model would say next if it ended at a state: the state goes through the model's own last norm and its "
-    "unembedding. Bars: how much of that is the start of a word of each language; the rest begins words of several "
-    "languages or none. Below: the likeliest tokens."
+    "What the model would say next if it ended at a state: the state goes through the model's own last norm "
+    "and its unembedding. Bars: how much of that is the start of a word of each language; the rest begins "
+    "words of several languages or none. Below: the likeliest tokens."
 )
 PLOTS = ("by_state", "languages", "tokens")
 NOTE = "above"
@@ -40,12 +40,8 @@ def settings(results: Results, name: str) -> list[Control]:
         controls.one(
             "example", "Example", ids, labels=asked, info="used where no sentence is typed" if typed else None
         ),
-        controls.state(_n_states(examples)),
+        controls.state(len(examples[0]["entropy_bits"]) if examples else results.live.n_states(name)),
     ]
-
-
-def _n_states(examples: list[dict]) -> int:
-    return len(examples[0]["entropy_bits"]) if examples else 1
 
 
 def _tail(text: str) -> str:
@@ -233,5 +229,5 @@ def _tokens(reading: dict, look: Theme, stem: str) -> figures.Figure:
             look, title={"text": "rank"}, autorange="reversed", showgrid=False, dtick=1, ticks=""
         ),
         margin={"l": 56, "r": 8, "t": 16, "b": 50},
-        **({"width": width} if width > (360 if look.narrow else 1150) else {}),
+        width=width if width > (360 if look.narrow else 1150) else None,  # else that of the page
     )

@@ -1,7 +1,7 @@
 """The two figures that curves and effects share: panels over the states, and all languages at one state.
 
-Both take a table of rows with language, state, value, ci_low, ci_high, `blocked` (a reason, or None) and `hover`;
-where null_low and null_high are there too, the null band is drawn.
+Both take rows with language, state, value, `blocked` (a reason, or None) and `hover`; where ci_low and
+ci_high, or null_low and null_high, are there too, the interval and the null band are drawn.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +34,10 @@ class Series:
 
 @dataclass(frozen=True)
 class Extra:
-    """A mark beside the curves: a peak, a commitment, the value after the norm. rows: language, x, y, hover."""
+    """A mark beside the curves: a peak, a commitment, the value after the norm.
+
+    rows: language, x, y, hover, and for an interval of x, x_low and x_high.
+    """
 
     label: str
     symbol: str
@@ -43,52 +46,56 @@ class Extra:
     size: int = 12
 
 
+@dataclass(frozen=True)
+class Setting:
+    """What the two figures have in common.
+
+    name: of a saved file; unit: of the value; titles: language -> what stands above its panel or
+    beside its row; tab: whose slider of states the panels move.
+    """
+
+    look: Theme
+    n_states: int
+    name: str
+    unit: str
+    titles: Mapping[str, str]
+    tab: str
+
+
 def panels(
-    look: Theme,
+    setting: Setting,
     series: Sequence[Series],
     languages: Sequence[str],
-    n_states: int,
-    name: str,
-    y_title: str,
-    titles: Mapping[str, str],
-    follow: str,
     extras: Sequence[Extra] = (),
     after_norm: bool = False,
 ) -> figures.Figure:
-    """One panel per language, value over states. titles: language -> what stands above its panel."""
+    """One panel per language, value over states; after_norm: leave room for the value after the norm."""
+    look = setting.look
     columns = 1 if look.narrow else min(3, max(len(languages), 1))
     lines = -(-len(languages) // columns)
     panel = 200 if lines > 1 or look.narrow else 330
-    legend = _legend(series, extras)
-    top = figures.legend_height(legend, look) + 14
-    height = top + 56 + lines * panel
-    gap = 0.3 / lines if lines > 1 else 0
-    places = figures.grid(len(languages), columns, 0.05, gap)
-    low, high = _limits([s.rows.loc[s.rows.language.isin(languages)] for s in series], extras, languages)
+    top = figures.legend_height(_legend(series, extras), look) + 14
+    places = figures.grid(len(languages), columns, 0.05, 0.3 / lines if lines > 1 else 0)
+    limits = _limits([s.rows.loc[s.rows.language.isin(languages)] for s in series], extras, languages)
     traces, layout, words = _keys(series, extras, look), {}, []
     for i, (language, (x, y)) in enumerate(zip(languages, places, strict=True)):
         n = "" if i == 0 else str(i + 1)
-        axes = {"xaxis": f"x{n}", "yaxis": f"y{n}"}
-        bottom_row = i + columns >= len(languages)
-        traces += [t | axes for t in _panel(series, language, i == 0)]
-        traces += [_extra(extra, language) | axes for extra in extras]
-        layout[f"xaxis{n}"] = _states(look, n_states, after_norm) | {
-            "domain": x,
-            "anchor": f"y{n}",
-            "matches": "x" if i else None,
-        }
-        if bottom_row:
-            layout[f"xaxis{n}"]["title"]["text"] = "residual state"
-        layout[f"yaxis{n}"] = figures.axis(look, domain=y, anchor=f"x{n}", range=[low, high], nticks=6)
-        if i % columns == 0:
-            layout[f"yaxis{n}"]["title"]["text"] = y_title
-        words.append(figures.note(f"<b>{titles[language]}</b>", look, x=x[0], y=y[1], yshift=3))
+        inside = _panel(series, language, i == 0) + [_extra(extra, language) for extra in extras]
+        traces += [trace | {"xaxis": f"x{n}", "yaxis": f"y{n}"} for trace in inside]
+        below = {"text": "residual state" if i + columns >= len(languages) else ""}
+        beside = {"text": "" if i % columns else setting.unit}
+        across = _states(look, setting.n_states, after_norm, below)
+        layout[f"xaxis{n}"] = across | {"domain": x, "anchor": f"y{n}", "matches": "x" if i else None}
+        up = figures.axis(look, range=limits, nticks=6, title=beside)
+        layout[f"yaxis{n}"] = up | {"domain": y, "anchor": f"x{n}"}
+        title = f"<b>{setting.titles[language]}</b>"
+        words.append(figures.note(title, look, x=x[0], y=y[1], yshift=3))
     return figures.figure(
         traces,
         look,
-        name,
-        height=height,
-        follow=follow,
+        setting.name,
+        height=top + 56 + lines * panel,
+        follow=setting.tab,
         hovermode="x unified",
         annotations=words,
         margin={"l": 60, "r": 14, "t": top, "b": 50},
@@ -96,8 +103,8 @@ def panels(
     )
 
 
-def _states(look: Theme, n_states: int, after_norm: bool) -> dict[str, Any]:
-    axis = figures.states_axis(look, n_states)
+def _states(look: Theme, n_states: int, after_norm: bool, title: dict) -> dict[str, Any]:
+    axis = figures.states_axis(look, n_states, title=title)
     if not after_norm:
         return axis
     ticks = list(range(0, n_states, axis.pop("dtick")))
@@ -212,20 +219,13 @@ def _extra(extra: Extra, language: str) -> dict:
 
 
 def forest(
-    look: Theme,
-    series: Sequence[Series],
-    languages: Sequence[str],
-    n_states: int,
-    state: int,
-    name: str,
-    x_title: str,
-    titles: Mapping[str, str],
+    setting: Setting, series: Sequence[Series], languages: Sequence[str], state: int
 ) -> figures.Figure:
     """Every language at one state, with its interval and its null; a frame for each state."""
-    offsets = figures.dodge(len(series))
+    look, n_states = setting.look, setting.n_states
     row = {language: -i for i, language in enumerate(languages)}
-    traces, frames = [], [{"data": [], "layout": _at(state)} for state in range(n_states)]
-    for s, offset in zip(series, offsets, strict=True):
+    traces, frames = [], [{"data": [], "layout": _at(at)} for at in range(n_states)]
+    for s, offset in zip(series, figures.dodge(len(series)), strict=True):
         traces += _forest_traces(s, [row[language] - float(offset) for language in languages], look)
         for frame, data in zip(frames, _forest_frames(s, languages, n_states), strict=True):
             frame["data"] += data
@@ -233,20 +233,18 @@ def forest(
     return figures.figure(
         traces,
         look,
-        name,
+        f"{setting.name}_languages",
         frames=frames,
         state=state,
         height=max(330, 60 + len(languages) * (16 + 9 * len(series))),
         showlegend=False,
         hovermode="closest",
         margin={"l": 8, "r": 14, "t": 40, "b": 50},
-        xaxis=figures.axis(
-            look, range=[low, high], nticks=6, title={"text": x_title}, zeroline=low < 0 < high
-        ),
+        xaxis=figures.axis(look, range=[low, high], nticks=6, title={"text": setting.unit}),
         yaxis=figures.axis(
             look,
             tickvals=list(row.values()),
-            ticktext=[LANGUAGES[lang].name if look.narrow else titles[lang] for lang in languages],
+            ticktext=[LANGUAGES[lang].name if look.narrow else setting.titles[lang] for lang in languages],
             range=[-len(languages) + 0.4, 0.6],
             showgrid=False,
             zeroline=False,

@@ -1,6 +1,7 @@
 """One model in memory, for the sentences that visitors type."""
 
 import threading
+import tomllib
 from collections import OrderedDict
 from contextlib import ExitStack
 from typing import Any
@@ -8,13 +9,14 @@ from typing import Any
 import model_loader
 from probe import unembedding
 from probe.errors import ProbeError
+from probe.families import load_family
 from probe.paths import Paths
 
 KEPT = 64  # readings
 
 
 class OneModel:
-    """Reads sentences with one variant at a time; asking for another frees the one before. Threads take turns."""
+    """Reads sentences with one variant at a time, and frees it for another. Threads take turns."""
 
     def __init__(self, paths: Paths):
         self.paths = paths
@@ -23,6 +25,19 @@ class OneModel:
         self._open = ExitStack()
         self._lock = threading.Lock()
         self._readings: OrderedDict[tuple[str, str, str], dict[str, Any]] = OrderedDict()
+
+    def families(self) -> list[str]:
+        """The families of families.toml that this computer can run: those in a folder on any, others on a GPU."""
+        names = tomllib.loads(self.paths.families.read_text(encoding="utf-8"))
+        on_gpu = model_loader.pick_device() != "cpu"
+        variants = {name: load_family(name, self.paths).variants.values() for name in names}
+        return [name for name in names if on_gpu or all(variant.path for variant in variants[name])]
+
+    def n_states(self, family: str) -> int:
+        """How many states its baseline has. Raises ProbeError where its configuration is not here."""
+        found = load_family(family, self.paths)
+        checkpoint = model_loader.open_checkpoint(found, found.default_variants[0], paths=self.paths)
+        return checkpoint.config.get_text_config().num_hidden_layers + 1
 
     def reading(self, family: str, variant: str, text: str) -> dict[str, Any]:
         """What each state says next after the text, as `probe.lens.LensReading.payload` gives it.

@@ -1,8 +1,8 @@
 """The page: the tabs, put together from what each says of its controls, its plots and its view.
 
-A tab is a module with KEY, TITLE, HOW (what one sees, and how to read it), PLOTS, NOTE (whether it stands above or
-below them), settings(results, family) and view(results, family, chosen, look). Every answer is made of the results and of what was chosen alone, so that
-an address is all that it takes to see the same again.
+A tab is a module with KEY, TITLE, HOW (what one sees, and how to read it), PLOTS, NOTE (whether it stands
+above or below them), settings(results, family) and view(results, family, chosen, look). Every answer is made
+of the results and of what was chosen alone, so that an address is all that it takes to see the same again.
 """
 
 import html
@@ -17,6 +17,7 @@ from typing import Any
 
 import gradio as gr
 import pandas as pd
+from gradio import themes
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 
 TABS: tuple[ModuleType, ...] = (curves, commitment, effects, concept_map, lens, router, audit, about)
 HERE = Path(__file__).parent
-PRIVATE = {"api_visibility": "private", "preprocess": False, "show_progress": "hidden"}
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "preprocess": False, "show_progress": "hidden"}
 # gr.Plot would draw a figure anew, twice, for every change; plotly's own `react` changes what differs.
 CANVAS, MOUNT = '<div class="explorer-plot"></div>', "explorer.mount(element, props, watch)"
 PLOTLY = importlib.resources.files("plotly") / "package_data" / "plotly.min.js"
@@ -44,8 +45,8 @@ class Tab:
 
     of: ModuleType
     item: gr.Tab
-    controls: dict[str, gr.components.Component] = field(default_factory=dict)
-    plots: list[gr.components.Component | gr.Column] = field(default_factory=list)  # a plot, then its column
+    controls: dict[str, Any] = field(default_factory=dict)
+    plots: list[gr.Component | gr.Column] = field(default_factory=list)  # a plot, then its column
     note: gr.HTML | None = None
 
     @property
@@ -54,7 +55,7 @@ class Tab:
 
 
 class Explorer:
-    """What the events of the page call. Answers of any tab come from `View`s, and errors become words in them."""
+    """What the events of the page call; errors become words that the page shows."""
 
     def __init__(self, results: Results):
         self.results = results
@@ -106,7 +107,7 @@ def _wrong(text: str) -> str:
 
 
 def build(results: Results, title: str = "Cross-lingual probe") -> gr.Blocks:
-    """The page, not yet served. Families may come, go and change while it is; files are read as they are asked for."""
+    """The page, not yet served. Families may come, go and change: files are read as they are asked for."""
     explorer = Explorer(results)
     families = results.families()
     with gr.Blocks(title=title, analytics_enabled=False, fill_width=True) as page:
@@ -127,7 +128,7 @@ def build(results: Results, title: str = "Cross-lingual probe") -> gr.Blocks:
         def arrive(look: str, search: str) -> list:
             return _arrival(explorer, built, look, from_address(search or ""))
 
-        given = {"fn": arrive, "outputs": everything} | PRIVATE
+        given: dict[str, Any] = {"fn": arrive, "outputs": everything} | PRIVATE
         loaded = page.load(inputs=[look, address], js="() => explorer.arrived()", **given)
         loaded.then(None, js="() => explorer.settle()", api_visibility="private")
         family.input(inputs=[look, family], js="(_, name) => explorer.arrived(name)", **given)
@@ -165,27 +166,22 @@ def _tab(tab: ModuleType, settings: Sequence[Control]) -> Tab:
     return built
 
 
-def _component(key: str, control: Control) -> gr.components.Component:
-    common = {
-        "label": control.label,
-        "elem_id": f"{key}-{control.name}",
-        "info": control.info,
-        "min_width": 150,
-    }
-    given = _given(control)
+def _component(key: str, control: Control) -> Any:
+    widths = {"many": 320, "text": 320, "state": 240}
+    given: dict[str, Any] = {"label": control.label, "info": control.info, "elem_id": f"{key}-{control.name}"}
+    given |= {"min_width": widths.get(control.kind, 150)} | _given(control)
     if control.kind == "many":
-        return gr.CheckboxGroup(**given, **common | {"min_width": 320})
+        return gr.CheckboxGroup(**given)
     if control.kind == "one":
-        return gr.Dropdown(**given, **common, filterable=len(control.choices) > 12)
+        return gr.Dropdown(**given, filterable=len(control.choices) > 12)
     if control.kind == "number":
-        return gr.Slider(**given, **common, step=control.step)
+        return gr.Slider(**given, step=control.step)
     if control.kind == "text":
-        return gr.Textbox(**given, **common | {"min_width": 320}, lines=1, max_lines=8, rtl=False)
+        return gr.Textbox(**given, max_lines=8)
     with gr.Row():
-        slider = gr.Slider(**given, **common | {"min_width": 240}, step=1)
-        gr.HTML(
-            f'<button class="explorer-play" id="{key}-play" onclick="explorer.play(\'{key}\')">Play</button>'
-        )
+        slider = gr.Slider(**given, step=1)
+        play = f"explorer.play('{key}')"
+        gr.HTML(f'<button class="explorer-play" id="{key}-play" onclick="{play}">Play</button>')
     return slider
 
 
@@ -217,7 +213,11 @@ def _listen(explorer: Explorer, tab: Tab, look: gr.Textbox, family: gr.Dropdown)
         asked = dict(zip(names, values, strict=True))
         return _outputs(_shown(tab.of, explorer.view(tab.of, family, asked, look)))
 
-    given = {"fn": shown, "inputs": [look, family, *tab.controls.values()], "outputs": tab.shown} | PRIVATE
+    given: dict[str, Any] = {
+        "fn": shown,
+        "inputs": [look, family, *tab.controls.values()],
+        "outputs": tab.shown,
+    } | PRIVATE
     # Answers that take milliseconds need no queue; a model does, for there is one.
     given |= getattr(tab.of, "QUEUE", {"queue": False})
     tab.item.select(js=f"(...v) => explorer.opened('{key}', v)", **given)
@@ -320,7 +320,7 @@ def plotly_route() -> Route:
 def serve(page: gr.Blocks, results: Results, host: str, port: int | None, **more: Any) -> None:
     """Serve until interrupted, asking nothing of any other host."""
     light, dark = figures.LIGHT, figures.DARK
-    theme = gr.themes.Base(
+    theme = themes.Base(
         primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["ui-monospace"]
     ).set(
         body_background_fill=light["paper"],

@@ -11,8 +11,8 @@ from probe.languages import LANGUAGES, label
 
 KEY, TITLE = "router", "Router"
 HOW = (
-    "Type a text: the router names its language, anything unusual about it, the variant it would go to, and what that "
-    "rests on. Marked words are the evidence; point at one to read it."
+    "Type a text: the router names its language, anything unusual about it, the variant it would go to, and "
+    "what that rests on. Marked words are the evidence; point at one to read it."
 )
 PLOTS = ()
 NOTE = "below"

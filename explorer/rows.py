@@ -83,6 +83,11 @@ def with_hover(rows: pd.DataFrame, name: str = "value") -> pd.DataFrame:
     return rows.assign(hover=["".join(words) for words in zip(*parts, strict=True)])
 
 
+def records(table: pd.DataFrame) -> Iterable[Any]:
+    """Row by row, a column an attribute."""
+    return table.itertuples(index=False)
+
+
 def blocked_note(rows: pd.DataFrame, audit: Audit, what: str) -> str:
     if audit.findings is None:
         return "Not audited: these results come without an artifact_audit.json."

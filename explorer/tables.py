@@ -71,10 +71,11 @@ class Results:
         self._lock = threading.Lock()
 
     def families(self) -> list[str]:
-        """The names of the families that have results."""
+        """The families that have results, and in live mode those whose models are here."""
         folder = self.paths.root / "results"
         folders = sorted(folder.iterdir()) if folder.is_dir() else []
-        return [path.name for path in folders if path.is_dir() and any(path.iterdir())]
+        found = [path.name for path in folders if path.is_dir() and any(path.iterdir())]
+        return found + [name for name in (self.live.families() if self.live else ()) if name not in found]
 
     def family(self, name: str) -> Family:
         """As families.toml has it, or made up of the variants that the results name."""
@@ -113,6 +114,8 @@ class Results:
             wrong = [c for c in numbers.split() if not pd.api.types.is_numeric_dtype(table[c])]
             if len(table) and wrong:
                 raise ProbeError(f"{path} is damaged (a {wrong[0]} is no number); run: {command}")
+            if not path.read_bytes().endswith(b"\n"):
+                raise ProbeError(f"{path} is damaged (cut short); run: {command}")
             if "language" in table and (unknown := set(table.language.dropna()) - set(LANGUAGES)):
                 raise ProbeError(f"{path} has an unknown language, {min(unknown)}; run: {command}")
             return table.astype(dict.fromkeys(text.split(), "category"))
@@ -120,7 +123,7 @@ class Results:
         return self._once(path, read)
 
     def json(self, family: str, name: str) -> dict:
-        """A file of WRITTEN_BY. Raises ProbeError, with the command that makes it, where missing or damaged."""
+        """A file of WRITTEN_BY. Raises ProbeError, with the command that helps, where missing or damaged."""
         path = self.file(family, f"{name}.json")
         command = f"uv run {WRITTEN_BY[name]} --family {family}"
 
@@ -135,7 +138,7 @@ class Results:
     def curves(self, family: str) -> dict[str, dict[str, dict[str, list[float]]]]:
         """The cosines of alignment_curves.json: variant -> concept id -> language -> (n_states,)."""
         path = self.file(family, "alignment_curves.json")
-        curves = self.json(family, "alignment_curves").get("curves")
+        curves = self.json(family, "alignment_curves").get("curves") or {}
         try:
             cells = [by_language for concepts in curves.values() for by_language in concepts.values()]
             lengths = {len(curve) for by_language in cells for curve in by_language.values()}

@@ -11,11 +11,10 @@ NAMED = {"\n": "↵", "\t": "⇥", " ": "␣"}
 
 
 def unseen(character: str) -> bool:
-    """Whether it is a control, a bidirectional override, half of a pair and the like: it would change how other
-    text is shown, or not be seen at all. The joiners of Indic and Arabic scripts are left to do their work."""
-    return (
-        unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn") and character not in "\u200c\u200d"
-    )
+    """Whether it is a control, a bidirectional override, half of a pair and the like: it would change how
+    other text is shown, or not be seen at all. The joiners of Indic and Arabic scripts may do their work.
+    """
+    return unicodedata.category(character).startswith("C") and character not in "\u200c\u200d"
 
 
 def code_point(character: str) -> str:
@@ -33,7 +32,7 @@ def visible(text: str) -> str:
 
 
 def on_figure(token: str) -> str:
-    """A token as a label of a figure, which knows a little HTML: blanks and invisible characters are named."""
+    """A token as a label of a figure, which knows some HTML: blanks and invisible characters are named."""
     shown = "".join(NAMED.get(c, code_point(c) if unseen(c) else c) for c in token)
     return html.escape(shown, quote=False)
 

@@ -1,9 +1,9 @@
 """The probes' sentences in a plane, state by state: do concepts gather across languages, and part again?
 
-A plane shows a part of the variance, and which part differs from state to state. So each state comes with what its
-plane holds, and with the shares of variance that lie between concepts and between languages in all dimensions.
-Where languages lie far apart, the plane shows little else; so there is a second one, in which each language's mean
-is set to zero first.
+A plane shows a part of the variance, and which part differs from state to state. So each state comes with
+what its plane holds, and with the shares of variance that lie between concepts and between languages in all
+dimensions. Where languages lie far apart the plane shows little else: so there is a second one, in which
+every language's mean is set to zero first.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,8 @@ def plane(vectors: np.ndarray, before: np.ndarray | None = None) -> tuple[np.nda
     Returns (n, 2) coordinates and the share of variance that they hold, in [0, 1]. The turn is the orthogonal
     one, reflections included, nearest to `before`; without it the larger part of each axis points up.
     Raises ValueError where all vectors are the same.
-    Source: principal components; Schönemann 1966, "A Generalized Solution of the Orthogonal Procrustes Problem".
+    Source: principal components; Schönemann 1966, "A Generalized Solution of the Orthogonal Procrustes
+    Problem".
     """
     centred = _unit(vectors)
     left, singular, _ = np.linalg.svd(centred, full_matrices=False)

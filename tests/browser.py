@@ -1,4 +1,4 @@
-"""What the browser tests share: the explorer in a process of its own, and pages that write down what goes wrong."""
+"""What the browser tests share: the explorer in its own process, and pages that note what goes wrong."""
 
 import os
 import re
@@ -60,7 +60,8 @@ def serving(root: Path, folder: Path, *arguments: str, patience: float = 90):
         deadline = time.monotonic() + patience
         while not _answers(server.url):
             said = (folder / "server.log").read_text()
-            assert process.poll() is None and time.monotonic() < deadline, f"no server: {said}"
+            assert process.poll() is None, f"no server: {said}"
+            assert time.monotonic() < deadline, f"no answer in {patience} s: {said}"
             time.sleep(0.1)
         yield server
     finally:
@@ -126,9 +127,8 @@ class Watched:
 
     def until(self, plot: str, condition: str) -> None:
         """Wait until it holds of the plot, called gd."""
-        self.page.wait_for_function(
-            f"() => {{ const gd = {GRAPH.format(plot)}; return gd && gd.data && ({condition}) }}"
-        )
+        gd = GRAPH.format(plot)
+        self.page.wait_for_function(f"() => {{ const gd = {gd}; return gd && gd.data && ({condition}) }}")
 
     def choose(self, control: str, label: str) -> None:
         """An entry of a drop-down list."""
@@ -143,6 +143,7 @@ class Watched:
     def slide(self, control: str, value: float) -> None:
         slider = self.page.locator(f"#{control} input[type=range]")
         slider.evaluate(
-            "(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input', {bubbles: true})) }",
+            "(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input', "
+            "{bubbles: true})) }",
             value,
         )

@@ -1,4 +1,4 @@
-"""The explorer, with every attempt to reach another host written down: ``guarded_app.py LOG [arguments of app.py]``."""
+"""The explorer, every try to reach another host noted: ``guarded_app.py LOG [arguments of app.py]``."""
 
 import ipaddress
 import socket

@@ -1,5 +1,6 @@
-"""The explorer in a real browser: what is drawn is what was measured, every control does what it says, nothing is
-asked of another host, and it is quick and small. Skipped where there is no Chromium, unless REQUIRE_BROWSER is set.
+"""The explorer in a real browser: what is drawn was measured, every control does what it says, nothing is
+asked of another host, and it is quick and small. Skipped where there is no Chromium, unless
+REQUIRE_BROWSER=1.
 """
 
 import io
@@ -277,7 +278,8 @@ def test_the_map_plays_through_all_states(page, tables):
     page.page.evaluate(
         """() => { window.seen = [];
         new MutationObserver(all => all.forEach(m => window.seen.push(m.target.dataset.state)))
-            .observe(document.querySelector('#map-plane .js-plotly-plot'), {attributeFilter: ['data-state']}) }"""
+            .observe(document.querySelector('#map-plane .explorer-plot'),
+                {attributeFilter: ['data-state']}) }"""
     )
     page.page.get_by_role("button", name="Play").click()
     page.page.wait_for_function("window.seen.includes('8')")
@@ -326,7 +328,8 @@ def test_the_lens_shows_its_examples(page, root):
 
 
 def test_the_router_shows_any_text_as_it_is(page):
-    hostile = "<img src=x onerror='window.hacked=1'><script>window.hacked=1</script>\u202eabc\u202c\u0007 ${1+1} {{2+2}}"
+    hostile = "<img src=x onerror='window.hacked=1'><script>window.hacked=1</script> ${1+1} {{2+2}}"
+    hostile += "\u202eabc\u202c\u0007"
     page.open("?tab=router", None)
     box = page.page.locator("#router-text textarea")
     for text in (hostile, "مرحبا، عندي حمى منذ يومين", "x" * 100_000):
@@ -485,7 +488,7 @@ def _is_of_a_control(event: dict) -> bool:
 
 
 def _user(url: str, event: dict, components: list[dict]) -> list[float]:
-    """Open the page and change one control three times, as the page asks for it. Returns the seconds it took."""
+    """Open the page and change one control three times. Returns the seconds that each answer took."""
     values = {component["id"]: component["props"].get("value") for component in components}
     sent = [values[i] for i in event["inputs"]]
     took = []

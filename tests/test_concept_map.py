@@ -1,4 +1,4 @@
-"""The concept map: planes against an independent computation, shares against permutation, motion between states."""
+"""The concept map: planes against another computation, shares against permutation, motion between states."""
 
 import numpy as np
 import pytest
