@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -158,7 +159,10 @@ def load_weights(checkpoint: Checkpoint, head: bool = False) -> Any:
 def _from_pretrained(checkpoint: Checkpoint, device: str, head: bool) -> Any:
     import torch
     from transformers import AutoModel, AutoModelForCausalLM
+    from transformers.utils import logging as transformers_logging
 
+    if not sys.stderr.isatty():
+        transformers_logging.disable_progress_bar()  # a log needs no bar of a second's loading
     auto: Any = AutoModelForCausalLM if head else AutoModel
     try:
         model = auto.from_pretrained(

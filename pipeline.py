@@ -85,7 +85,7 @@ def stages(family: Family) -> list[Stage]:
         Stage("viz.alignment_curves", (alignment, audit), (f"{assets}/alignment_*", f"{assets}/tweet_*")),
         Stage("viz.annotated_curve", (alignment, audit), (f"{assets}/annotated_*",)),
         Stage("viz.robustness", (robustness,), (f"{assets}/robustness*",)),
-        Stage("viz.lens", (lens,), (f"{assets}/logit_lens*",)),
+        Stage("viz.lens", (lens,), (f"{assets}/logit_lens*",), ("--variants", family.baseline)),
     ]
 
 

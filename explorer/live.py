@@ -27,7 +27,7 @@ class OneModel:
         self._readings: OrderedDict[tuple[str, str, str], dict[str, Any]] = OrderedDict()
 
     def families(self) -> list[str]:
-        """The families of families.toml that this computer can run: those in a folder on any, others on a GPU."""
+        """The families that this computer can run: those in a folder on any, others on a GPU."""
         names = tomllib.loads(self.paths.families.read_text(encoding="utf-8"))
         on_gpu = model_loader.pick_device() != "cpu"
         variants = {name: load_family(name, self.paths).variants.values() for name in names}
