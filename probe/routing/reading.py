@@ -12,8 +12,9 @@ from itertools import groupby
 
 import numpy as np
 import regex
+from scipy.special import expit
 
-from probe.languages import LANGUAGES, PIVOT, label
+from probe.languages import PIVOT, label
 from probe.routing.decision import Span
 from probe.routing.identify import (
     CREOLES,
@@ -22,7 +23,6 @@ from probe.routing.identify import (
     ROMANISED,
     STATES,
     Segmentation,
-    State,
     folded,
 )
 from probe.routing.unicode_text import in_order
@@ -89,18 +89,22 @@ def language(text: Reading) -> str:
     return most
 
 
-def posterior(text: Reading, language: str) -> float:
-    """P(language | words): a softmax over the languages' best classes, of the evidence per root of a word.
+def confidence(text: Reading, main: str) -> float:
+    """How clear the language is, in [0, 1]: a logistic of the lead of the main one over every other.
 
-    Evidence grows with the number of words, though not independently; dividing by its root keeps the
-    posterior of long texts from being 1 always, as py3langid does.
+    In a mixture it is the lead of the language of each word. Evidence grows with the number of words, though
+    not independently; dividing by its root keeps the confidence in long texts from being 1 always.
     """
-    totals = text.path.totals / np.sqrt(len(text.words))
-    best = {
-        code: max(t for s, t in zip(STATES, totals, strict=True) if s.language == code) for code in LANGUAGES
-    }
-    top = max(best.values())
-    return float(np.exp(best[language] - top) / sum(np.exp(value - top) for value in best.values()))
+    lead = text.path.lead if _is_mixture(text) else _lead(text, main)
+    return float(expit(lead / np.sqrt(len(text.words))))
+
+
+def _lead(text: Reading, code: str) -> float:
+    """The most evidence for a class of one language minus the most for one of any other."""
+    own, others = [], []
+    for state, total in zip(STATES, text.path.totals, strict=True):
+        (own if state.language == code else others).append(total)
+    return max(own) - max(others)
 
 
 def _is_mixture(text: Reading) -> bool:
@@ -140,10 +144,10 @@ def _runs(text: Reading) -> Iterator[tuple[str, int, int]]:
             yield code, numbers[0], numbers[-1] + 1
 
 
-def other_script(text: Reading) -> tuple[Span, ...]:
+def other_script(text: Reading, main: str) -> tuple[Span, ...]:
     """A language of another script in Latin letters: all of the text, or words beside its own script."""
     state = text.path.single
-    if state.form == ROMANISED:
+    if state.form == ROMANISED and state.language == main:
         return (text.span(0, len(text.words), f"{label(state.language)} in Latin letters"),)
     native = {s.language for s in text.path.states if s.form == IN_SCRIPT}
     romanised = [
@@ -168,8 +172,6 @@ def creole(text: Reading) -> tuple[Span, ...]:
 def unmarked(text: Reading) -> tuple[Span, ...]:
     """A short Yoruba text without a single tone mark or underdot, which tell its words apart."""
     marked = any(folded(word) != word.casefold() for word in text.words)
-    others = max(t for s, t in zip(STATES, text.path.totals, strict=True) if s.language != "yo")
-    lead = text.path.totals[STATES.index(State("yo", IN_SCRIPT))] - others
-    if len(text.words) not in UNMARKED or marked or lead < CLEAR:
+    if len(text.words) not in UNMARKED or marked or _lead(text, "yo") < CLEAR:
         return ()
     return (text.span(0, len(text.words), "Yoruba without tone marks and underdots"),)
