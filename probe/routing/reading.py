@@ -29,7 +29,12 @@ from probe.routing.unicode_text import in_order
 
 READ_WHOLE = 4_000  # characters; of a longer text, WINDOWS windows of WINDOW characters are read
 WINDOWS, WINDOW = 8, 500
-WORD = regex.compile(r"[\p{L}\p{M}\p{Nd}\p{Cf}'’ʼ]*\p{L}(?:[\p{L}\p{M}\p{Nd}\p{Cf}'’ʼ]|-(?=\p{L}))*")
+# Digits may begin a word, as in romanised Arabic; the look-behind keeps a long run of them from being tried at
+# each of its places.
+WORD = regex.compile(
+    r"(?:(?<![\p{M}\p{Nd}\p{Cf}'’ʼ])[\p{M}\p{Nd}\p{Cf}'’ʼ]++)?"
+    r"\p{L}(?:[\p{L}\p{M}\p{Nd}\p{Cf}'’ʼ]|-(?=\p{L}))*+"
+)
 
 # In nats of scaled evidence; set on the first half of FLORES-200 devtest so that about 1 % of it is flagged.
 MIXED = 2.0  # gain from which two languages in one script are a mixture
@@ -39,10 +44,8 @@ CLEAR = 2.0  # lead of unmarked Yoruba over every other language
 # In words, or shares of them.
 FEWEST_MIXED = 2  # in the second language, where the script is the same: one may be a loan
 FEWEST_ROMANISED = 2  # in lower case, where the text is in the language's own script otherwise
-UNMARKED = range(
-    3, 11
-)  # in a longer Yoruba text without marks, as 13 % of FLORES is, context makes up for them
-EMBEDDED = 0.25  # with less, English is a loan in romanised text, and another language one in English
+UNMARKED = range(3, 11)  # in longer Yoruba without marks, as 13 % of FLORES is, context makes up for them
+EMBEDDED = 0.25  # with less, English is a loan in romanised text, and others are loans in English
 
 
 @dataclass(frozen=True)
