@@ -29,7 +29,7 @@ from probe.routing.unicode_text import in_order
 
 READ_WHOLE = 4_000  # characters; of a longer text, WINDOWS windows of WINDOW characters are read
 WINDOWS, WINDOW = 8, 500
-# Digits may begin a word, as in romanised Arabic; the look-behind keeps a long run of them from being tried at
+# Digits may begin a word, as in romanised Arabic; the look-behind keeps a run of them from being tried at
 # each of its places.
 WORD = regex.compile(
     r"(?:(?<![\p{M}\p{Nd}\p{Cf}'’ʼ])[\p{M}\p{Nd}\p{Cf}'’ʼ]++)?"
