@@ -79,15 +79,16 @@ def words_of(text: str) -> tuple[list[tuple[int, int]], list[str]]:
 
 
 def language(text: Reading) -> str:
-    """The language of most words; of a mixture with English the other one, if it has a quarter of them.
+    """That of the class with most evidence; of a mixture that of most words, with a handicap for English.
 
-    English is what others borrow from, so it is the other language whose sentence it is, as a rule.
+    English is what others borrow from: in a mixture it has to have more than three quarters of the words, or
+    the sentence is taken for the other language's.
     """
-    counts = text.counts(full=True) or text.counts()
-    if not counts:
+    if not _is_mixture(text):
         return text.path.single.language
+    counts = text.counts(full=True) or text.counts()
     (most, _), *rest = counts.most_common()
-    if most == PIVOT and rest and rest[0][1] >= EMBEDDED * counts.total() and _is_mixture(text):
+    if most == PIVOT and rest and rest[0][1] >= EMBEDDED * counts.total():
         return rest[0][0]
     return most
 
