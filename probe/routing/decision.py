@@ -25,9 +25,9 @@ class Decision:
 
     variant: of the router's family. language: one of the ten; of a mixed text its main one. category: one of
     CATEGORIES, None for ordinary text. reasons: at least one, in words. text: the input in NFC, without
-    invisible characters, styled letters made plain, outer blanks removed. confidence: in [0, 1], the
-    posterior probability of the language given the words; 0 where there is none. spans: where the category
-    was seen.
+    invisible characters, styled letters made plain, outer blanks removed. confidence: in [0, 1], how
+    clearly the words are in the languages they were taken for; 0 where there is none. spans: where the
+    category was seen.
     """
 
     variant: str

@@ -77,7 +77,7 @@ ROMANISED_STATES = [i for i, state in enumerate(STATES) if state.form == ROMANIS
 N_LATIN = len(LATIN) + len(CREOLES) + len(NATIVE)  # states with evidence from n-grams come first
 SCRIPTS = regex.compile("|".join(rf"(?P<{code}>\p{{Script={script}}})" for code, script in NATIVE.items()))
 FOREIGN_NAME = np.array([-FOREIGN if code in NATIVE else 0.0 for code in LANGUAGES])
-LETTER = regex.compile(r"\p{L}")
+LETTER = regex.compile(r"[\p{L}\p{M}]")
 LATIN_LETTER = regex.compile(r"\p{Script=Latin}")
 
 
@@ -90,10 +90,9 @@ def _price(a: State, b: State) -> float:
 
 
 PRICES = np.array([[_price(a, b) for b in STATES] for a in STATES])
+SAME_LANGUAGE = np.array([[a.language == b.language for b in STATES] for a in STATES])
 START = np.array([-RARE if state.form in UNUSUAL else 0.0 for state in STATES])
-ONE_LANGUAGE = (
-    np.array([[0.0 if a.language == b.language else np.inf for b in STATES] for a in STATES]) + PRICES
-)
+ONE_LANGUAGE = np.where(SAME_LANGUAGE, PRICES, np.inf)
 
 
 def folded(text: str) -> str:
@@ -108,13 +107,14 @@ class Segmentation:
 
     gain: how much better the path is than the best one that keeps to one language, in nats of scaled
     evidence, switches paid; 0 where that is the path. totals: (len(STATES),), the evidence for each state,
-    START included.
+    START included. lead: the sum over words of how much more says the language it is in than any other.
     """
 
     states: tuple[State, ...]
     full: tuple[bool, ...]
     gain: float
     totals: np.ndarray
+    lead: float
 
     @property
     def single(self) -> State:
@@ -214,7 +214,13 @@ class Identifier:
         # Romanised languages are too alike to be told apart word by word: a text has one, with most evidence.
         romanised = STATES[max(ROMANISED_STATES, key=totals.__getitem__)]
         states = tuple(romanised if STATES[i].form == ROMANISED else STATES[i] for i in path)
-        return Segmentation(states, tuple(name_weights(words) >= FIRST), best - one_language, totals)
+        full = tuple(name_weights(words) >= FIRST)
+        return Segmentation(states, full, best - one_language, totals, _lead(evidence, path))
+
+
+def _lead(evidence: np.ndarray, path: Sequence[int]) -> float:
+    others = np.where(SAME_LANGUAGE[list(path)], -np.inf, evidence).max(axis=1)
+    return float((evidence[np.arange(len(path)), path] - others).sum())
 
 
 def _joined(words: Sequence[str]) -> bytes:

@@ -12,8 +12,9 @@ from itertools import groupby
 
 import numpy as np
 import regex
+from scipy.special import expit
 
-from probe.languages import LANGUAGES, PIVOT, label
+from probe.languages import PIVOT, label
 from probe.routing.decision import Span
 from probe.routing.identify import (
     CREOLES,
@@ -22,14 +23,18 @@ from probe.routing.identify import (
     ROMANISED,
     STATES,
     Segmentation,
-    State,
     folded,
 )
 from probe.routing.unicode_text import in_order
 
 READ_WHOLE = 4_000  # characters; of a longer text, WINDOWS windows of WINDOW characters are read
 WINDOWS, WINDOW = 8, 500
-WORD = regex.compile(r"[\p{L}\p{M}\p{Nd}\p{Cf}'’ʼ]*\p{L}(?:[\p{L}\p{M}\p{Nd}\p{Cf}'’ʼ]|-(?=\p{L}))*")
+# Digits may begin a word, as in romanised Arabic; the look-behind keeps a run of them from being tried at
+# each of its places.
+WORD = regex.compile(
+    r"(?:(?<![\p{M}\p{Nd}\p{Cf}'’ʼ])[\p{M}\p{Nd}\p{Cf}'’ʼ]++)?"
+    r"\p{L}(?:[\p{L}\p{M}\p{Nd}\p{Cf}'’ʼ]|-(?=\p{L}))*+"
+)
 
 # In nats of scaled evidence; set on the first half of FLORES-200 devtest so that about 1 % of it is flagged.
 MIXED = 2.0  # gain from which two languages in one script are a mixture
@@ -39,10 +44,8 @@ CLEAR = 2.0  # lead of unmarked Yoruba over every other language
 # In words, or shares of them.
 FEWEST_MIXED = 2  # in the second language, where the script is the same: one may be a loan
 FEWEST_ROMANISED = 2  # in lower case, where the text is in the language's own script otherwise
-UNMARKED = range(
-    3, 11
-)  # in a longer Yoruba text without marks, as 13 % of FLORES is, context makes up for them
-EMBEDDED = 0.25  # with less, English is a loan in romanised text, and another language one in English
+UNMARKED = range(3, 11)  # in longer Yoruba without marks, as 13 % of FLORES is, context makes up for them
+EMBEDDED = 0.25  # with less, English is a loan in romanised text, and others are loans in English
 
 
 @dataclass(frozen=True)
@@ -76,31 +79,36 @@ def words_of(text: str) -> tuple[list[tuple[int, int]], list[str]]:
 
 
 def language(text: Reading) -> str:
-    """The language of most words; of a mixture with English the other one, if it has a quarter of them.
+    """That of the class with most evidence; of a mixture that of most words, with a handicap for English.
 
-    English is what others borrow from, so it is the other language whose sentence it is, as a rule.
+    English is what others borrow from: in a mixture it has to have more than three quarters of the words, or
+    the sentence is taken for the other language's.
     """
-    counts = text.counts(full=True) or text.counts()
-    if not counts:
+    if not _is_mixture(text):
         return text.path.single.language
+    counts = text.counts(full=True) or text.counts()
     (most, _), *rest = counts.most_common()
-    if most == PIVOT and rest and rest[0][1] >= EMBEDDED * counts.total() and _is_mixture(text):
+    if most == PIVOT and rest and rest[0][1] >= EMBEDDED * counts.total():
         return rest[0][0]
     return most
 
 
-def posterior(text: Reading, language: str) -> float:
-    """P(language | words): a softmax over the languages' best classes, of the evidence per root of a word.
+def confidence(text: Reading, main: str) -> float:
+    """How clear the language is, in [0, 1]: a logistic of the lead of the main one over every other.
 
-    Evidence grows with the number of words, though not independently; dividing by its root keeps the
-    posterior of long texts from being 1 always, as py3langid does.
+    In a mixture it is the lead of the language of each word. Evidence grows with the number of words, though
+    not independently; dividing by its root keeps the confidence in long texts from being 1 always.
     """
-    totals = text.path.totals / np.sqrt(len(text.words))
-    best = {
-        code: max(t for s, t in zip(STATES, totals, strict=True) if s.language == code) for code in LANGUAGES
-    }
-    top = max(best.values())
-    return float(np.exp(best[language] - top) / sum(np.exp(value - top) for value in best.values()))
+    lead = text.path.lead if _is_mixture(text) else _lead(text, main)
+    return float(expit(lead / np.sqrt(len(text.words))))
+
+
+def _lead(text: Reading, code: str) -> float:
+    """The most evidence for a class of one language minus the most for one of any other."""
+    own, others = [], []
+    for state, total in zip(STATES, text.path.totals, strict=True):
+        (own if state.language == code else others).append(total)
+    return max(own) - max(others)
 
 
 def _is_mixture(text: Reading) -> bool:
@@ -140,10 +148,10 @@ def _runs(text: Reading) -> Iterator[tuple[str, int, int]]:
             yield code, numbers[0], numbers[-1] + 1
 
 
-def other_script(text: Reading) -> tuple[Span, ...]:
+def other_script(text: Reading, main: str) -> tuple[Span, ...]:
     """A language of another script in Latin letters: all of the text, or words beside its own script."""
     state = text.path.single
-    if state.form == ROMANISED:
+    if state.form == ROMANISED and state.language == main:
         return (text.span(0, len(text.words), f"{label(state.language)} in Latin letters"),)
     native = {s.language for s in text.path.states if s.form == IN_SCRIPT}
     romanised = [
@@ -168,8 +176,6 @@ def creole(text: Reading) -> tuple[Span, ...]:
 def unmarked(text: Reading) -> tuple[Span, ...]:
     """A short Yoruba text without a single tone mark or underdot, which tell its words apart."""
     marked = any(folded(word) != word.casefold() for word in text.words)
-    others = max(t for s, t in zip(STATES, text.path.totals, strict=True) if s.language != "yo")
-    lead = text.path.totals[STATES.index(State("yo", IN_SCRIPT))] - others
-    if len(text.words) not in UNMARKED or marked or lead < CLEAR:
+    if len(text.words) not in UNMARKED or marked or _lead(text, "yo") < CLEAR:
         return ()
     return (text.span(0, len(text.words), "Yoruba without tone marks and underdots"),)

@@ -60,11 +60,11 @@ class Router:
         if not words:
             return self._wordless(ordered, note)
         read = Reading(places, words, self._identifier.segment(words))
-        language = reading.language(read)
-        finding = self._finding(read, language, ordered.findings)
+        language, dialect = self._language(read)
+        finding = self._finding(read, language, dialect, ordered.findings)
         variant = self.policy.variant(language)
         reasons = (*finding.reasons, f"{label(language)} goes to {variant}, by {self.policy.source}", *note)
-        confidence = reading.posterior(read, language)
+        confidence = reading.confidence(read, language)
         return Decision(
             variant, language, finding.category, reasons, ordered.normal, confidence, finding.spans
         )
@@ -79,7 +79,23 @@ class Router:
         )
         return Decision(baseline, PIVOT, found.category, reasons, ordered.normal, 0.0, found.spans)
 
-    def _finding(self, read: Reading, language: str, in_code_points: tuple[Span, ...]) -> _Finding:
+    def _language(self, read: Reading) -> tuple[str, Cued | None]:
+        """The main language, and the cues of a dialect of it.
+
+        The words of a dialect may look like another language. Where each of those that do has a cue of the
+        dialect in it, the text is no mixture, and the language is the one that the dialect is of.
+        """
+        main = reading.language(read)
+        for code, _ in read.counts().most_common():
+            foreign = reading.mixture(read, code)
+            cues = self._registers.dialect(read.words, code) if foreign or code == main else None
+            if cues and _within(foreign, cues, read):
+                return code, cues
+        return main, None
+
+    def _finding(
+        self, read: Reading, language: str, dialect: Cued | None, in_code_points: tuple[Span, ...]
+    ) -> _Finding:
         """The first category that fits."""
         # Yoruba is commonly typed with some letters composed and others not, whatever its topic or register.
         usual = MIXED_FORMS if language == "yo" else None
@@ -87,10 +103,9 @@ class Router:
             return _Finding(UNICODE_EDGE, odd)
         if formal := self._registers.formal(read.words, language):
             return _cued(FORMAL_REGISTER, formal, read)
-        dialect = self._registers.dialect(read.words, language)
-        if (mixed := reading.mixture(read, language)) and not (dialect and _within(mixed, dialect, read)):
+        if not dialect and (mixed := reading.mixture(read, language)):
             return _Finding(CODE_SWITCHING, mixed)
-        if romanised := reading.other_script(read):
+        if romanised := reading.other_script(read, language):
             return _Finding(TRANSLITERATION, romanised)
         if dialect:
             return _cued(LOW_RESOURCE_VARIANT, dialect, read)
