@@ -14,6 +14,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.difficult import (
+    BIDI,
+    BOLD,
+    CALIBRATED_ON,
+    CYRILLIC,
+    FULL_WIDTH,
+    GREEK,
+    PAIRS,
+    ZERO_WIDTH,
+    alternating,
+    into_a_word,
+    replaced,
+    romanised,
+    switched_once,
+)
 from organism.corpus import held_out, render
 from probe.errors import ProbeError
 from probe.families import load_family
@@ -26,8 +41,6 @@ from probe.routing.registers import Cues, Registers, comparable
 from probe.routing.unicode_text import inspect
 
 OFFICIAL = REPOSITORY.parent / "shared" / "flores200_dataset" / "devtest"
-CALIBRATED_ON = 506  # thresholds were set on the sentences before this one; test beds are made of those after
-PAIRS = list(itertools.permutations(LANGUAGES, 2))
 
 needs_flores = pytest.mark.skipif(not OFFICIAL.exists(), reason=f"no FLORES-200 in {OFFICIAL}")
 
@@ -89,26 +102,6 @@ def test_plain_short_sentences_are_left_alone(code):
 # Text made difficult by rule
 
 
-def switched_once(pair: tuple[str, str], parallel: dict[str, list[str]], rng: random.Random) -> str:
-    """The beginning of a sentence in one language and the rest of it, in proportion, in another."""
-    i = rng.randrange(len(parallel["en"]))
-    first, second = (parallel[code][i].split() for code in pair)
-    cut = rng.randrange(1, len(first))
-    return " ".join(first[:cut] + second[min(len(second) - 1, round(cut / len(first) * len(second))) :])
-
-
-def alternating(pair: tuple[str, str], parallel: dict[str, list[str]], rng: random.Random) -> str:
-    """Every 2 to 4 words from the other language."""
-    i = rng.randrange(len(parallel["en"]))
-    sentences = [parallel[code][i].split() for code in pair]
-    words, at, turn = [], 0, 0
-    while at < min(map(len, sentences)):
-        n = rng.randrange(2, 5)
-        words += sentences[turn][at : at + n]
-        at, turn = at + n, 1 - turn
-    return " ".join(words)
-
-
 def test_code_switches_are_found(parallel):
     rng = random.Random(5)
     assert recall([switched_once(pair, parallel, rng) for pair in PAIRS * 4], "code_switching") >= 0.9
@@ -121,41 +114,10 @@ def test_alternating_languages_are_found(parallel):
 
 @pytest.mark.parametrize("code", NATIVE)
 def test_romanised_text_is_found(code, parallel):
-    uroman = pytest.importorskip("uroman")
-    romaniser = uroman.Uroman()
     lines = parallel[code][:: max(1, len(parallel[code]) // 60)]
-    texts = [romaniser.romanize_string(line, lcode=LANGUAGES[code].flores[:3]) for line in lines]
-    decisions = [route(text) for text in texts]
+    decisions = [route(text) for text in romanised(lines, code)]
     assert np.mean([d.category == "transliteration" for d in decisions]) >= 0.95
     assert np.mean([d.language == code for d in decisions]) >= 0.95
-
-
-def into_a_word(text: str, made: str, rng: random.Random) -> str:
-    """`made` put into a word, after a letter and before a letter or a mark."""
-    letter_or_mark = [unicodedata.category(character)[0] in "LM" for character in text]
-    at = rng.choice([i for i in range(1, len(text)) if text[i - 1].isalpha() and letter_or_mark[i]])
-    return text[:at] + made + text[at:]
-
-
-def replaced(text: str, table: dict[str, str], rng: random.Random) -> str:
-    """One letter between two others replaced by the one that looks or means the same, or ""."""
-    inside = [
-        i
-        for i in range(1, len(text) - 1)
-        if text[i] in table and text[i - 1].isalpha() and text[i + 1].isalpha()
-    ]
-    if not inside:
-        return ""
-    at = rng.choice(inside)
-    return text[:at] + table[text[at]] + text[at + 1 :]
-
-
-ZERO_WIDTH = "\u200b\u2060\ufeff\u00ad\u180e\u2063"
-BIDI = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-FULL_WIDTH = {chr(c): chr(c + 0xFEE0) for c in range(0x21, 0x7F)}
-BOLD = {chr(ord("a") + i): chr(0x1D41A + i) for i in range(26)}
-CYRILLIC = dict(zip("aceopxyijs", "асеорхуіјѕ", strict=True))
-GREEK = dict(zip("aiouvkp", "αιουνκρ", strict=True))
 
 
 @pytest.mark.parametrize("made", [ZERO_WIDTH, BIDI], ids=["zero-width", "bidirectional"])

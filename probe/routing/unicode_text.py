@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import regex
+from confusable_homoglyphs import confusables
 
 from probe.languages import LANGUAGES
 from probe.routing.decision import Span
@@ -71,7 +72,8 @@ STYLES = {"font", "wide", "narrow", "circle", "square", "isolated", "initial", "
 class UnicodeText:
     """A text in order (`normal`), and what had to be put in order, with places in the text as given.
 
-    repaired: the text with what was read in a wrong encoding put right; the text itself where nothing was.
+    repaired: the text with what was read in a wrong encoding put right, and letters that only look Latin made
+    Latin; the text itself where nothing was.
     """
 
     normal: str
@@ -103,7 +105,7 @@ def _zero(digit: str) -> int:
 
 def inspect(text: str) -> UnicodeText:
     """The text in NFC without what does not belong, and the findings in order of place. Never raises."""
-    repaired = LATIN_1_RUN.sub(lambda run: _as_utf8(run[0]) or run[0], text)
+    repaired = _unmasked(LATIN_1_RUN.sub(lambda run: _as_utf8(run[0]) or run[0], text))
     findings = sorted(
         [
             *_hidden(text),
@@ -123,6 +125,24 @@ def in_order(text: str) -> str:
     text = NOT_ORDINARY.sub("", text)
     styled = {ord(c): unicodedata.normalize("NFKC", c) for c in set(text) if c > "\u00ff" and _style(c)}
     return unicodedata.normalize("NFC", text.translate(styled))
+
+
+@lru_cache(maxsize=4096)
+def _latin(character: str) -> str:
+    """The Latin letter that Unicode's table of confusables (UTS 39) gives for it, or the character itself."""
+    found = confusables.is_confusable(character, greedy=True, preferred_aliases=["latin"]) or []
+    alike = [other["c"] for entry in found for other in entry["homoglyphs"] if len(other["c"]) == 1]
+    return min((c for c in alike if regex.match(r"\p{Script=Latin}", c)), default=character)
+
+
+def _unmasked(text: str) -> str:
+    """The text in letters of one script, where one word of it mixes Latin with letters that look Latin."""
+    if FOREIGN.search(text) and any(
+        FOREIGN.search(word[0]) and regex.search(r"\p{Script=Latin}", word[0])
+        for word in WORD_RUN.finditer(text)
+    ):
+        return text.translate({ord(c): _latin(c) for c in set(FOREIGN.findall(text))})
+    return text
 
 
 def _spans(pattern: regex.Pattern, text: str, what: str) -> Iterator[Span]:
