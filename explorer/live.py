@@ -26,7 +26,7 @@ class OneModel:
         self._readings: OrderedDict[tuple[str, str, str], dict[str, Any]] = OrderedDict()
 
     def families(self) -> list[str]:
-        """The families of families.toml that this computer can run: those in a folder on any, others on a GPU."""
+        """Those of families.toml that this computer can run: on any the ones in folders, on a GPU all."""
         names = tomllib.loads(self.paths.families.read_text(encoding="utf-8"))
         on_gpu = model_loader.pick_device() != "cpu"
         variants = {name: load_family(name, self.paths).variants.values() for name in names}

@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,10 +63,19 @@ WRITTEN_BY = {"alignment_curves": ALIGNMENT, "artifact_audit": ALIGNMENT, "logit
 class Results:
     """A root's results, for every family found there. Safe to share between threads."""
 
-    def __init__(self, root: Path, live: "OneModel | None" = None):
-        """live: reads sentences that are typed; without it only what was measured before can be seen."""
+    def __init__(
+        self,
+        root: Path,
+        live: "OneModel | None" = None,
+        first: str | None = None,
+        variants: Sequence[str] | None = None,
+    ):
+        """live: reads sentences that are typed; without it only what was measured before can be seen. first:
+        the family that the page opens with; variants: those that it shows at first, all of them for None."""
         self.paths = Paths(root)
         self.live = live
+        self.first = first
+        self.variants = variants
         self._kept: OrderedDict[tuple[str, Path], tuple[tuple[int, int], Any]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -75,7 +84,8 @@ class Results:
         folder = self.paths.root / "results"
         folders = sorted(folder.iterdir()) if folder.is_dir() else []
         found = [path.name for path in folders if path.is_dir() and any(path.iterdir())]
-        return found + [name for name in (self.live.families() if self.live else ()) if name not in found]
+        found += [name for name in (self.live.families() if self.live else ()) if name not in found]
+        return sorted(found, key=lambda name: name != self.first)
 
     def family(self, name: str) -> Family:
         """As families.toml has it, or made up of the variants that the results name."""
