@@ -23,6 +23,7 @@ HOW = (
 PLOTS = ("by_state", "languages", "tokens")
 NOTE = "above"
 QUEUE = {"concurrency_id": "model", "concurrency_limit": 1}  # one model in memory, so one question at a time
+UNTYPED = "used where no sentence is typed"
 FILE = "logit_lens_examples"
 PIVOT_COLOUR, OWN_COLOUR = "#0072B2", "#D55E00"
 COLUMN = 62  # pixels for a token
@@ -35,15 +36,14 @@ def settings(results: Results, name: str) -> list[Control]:
         [e["variant"] for e in examples] if examples else family.default_variants, family.variants
     )
     ids = list(dict.fromkeys(e["id"] for e in examples))
-    asked = {e["id"]: f"{label(e['language'])}, {e['kind']}: …{_tail(e['text'])}" for e in examples}
+    asked = {e["id"]: f"{_name(e['language'])}, {e['kind']}: …{_tail(e['text'])}" for e in examples}
+    preferred = next((e["id"] for e in examples if e["kind"] == "translation"), None)
     n_states = len(examples[0]["entropy_bits"]) if examples else _live(results).n_states(name)
     typed = [Control("text", "Sentence (Enter reads it)", "text")] if results.live else []
     return [
         controls.one("variant", "Variant", variants, labels=rows.labels(family)),
         *typed,
-        controls.one(
-            "example", "Example", ids, labels=asked, info="used where no sentence is typed" if typed else None
-        ),
+        controls.one("example", "Example", ids, preferred, labels=asked, info=UNTYPED if typed else None),
         controls.state(n_states),
     ]
 
