@@ -39,13 +39,13 @@ def work(args: argparse.Namespace) -> None:
 
     logging.getLogger("httpx").setLevel(logging.WARNING)
     if args.demo:
-        _serve(Results(args.root), args)
+        _serve(Results(args.root, None, args.family, args.variants), args)
         return
     from explorer.live import OneModel  # takes torch, which the demo does without
 
     model = OneModel(Paths(args.root))
     try:
-        _serve(Results(args.root, model), args)
+        _serve(Results(args.root, model, args.family, args.variants), args)
     finally:
         model.free()
 

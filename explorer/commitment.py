@@ -34,7 +34,9 @@ def settings(results: Results, name: str) -> list[Control]:
     n_states = _stack(curves, list(curves)[:1])[3]
     variants = rows.in_order(curves, family.variants)
     return [
-        controls.many("variants", "Variants", variants, variants, labels=rows.labels(family)),
+        controls.many(
+            "variants", "Variants", variants, results.variants or variants, labels=rows.labels(family)
+        ),
         Control("threshold", "Threshold (cosine)", "number", THRESHOLD, low=0, high=1, step=0.01),
         Control("run", "Run (states in a row)", "number", min(CONSECUTIVE, n_states), low=1, high=n_states),
         Control("start", "Not before state", "number", 0, low=0, high=n_states - 1),

@@ -40,7 +40,9 @@ def settings(results: Results, name: str) -> list[Control]:
     primary = subset(table, metric=PRIMARY_METRIC, position=PRIMARY_POSITION)
     highest = primary.groupby("state").value.mean().idxmax() if len(primary) else 0
     return [
-        controls.many("variants", "Variants", variants, variants, labels=rows.labels(family)),
+        controls.many(
+            "variants", "Variants", variants, results.variants or variants, labels=rows.labels(family)
+        ),
         controls.many("languages", "Languages", rows.in_order(table.language.unique(), TARGETS), SHOWN),
         controls.one(
             "metric", "Metric", rows.in_order(table.metric.unique(), rows.METRICS), labels=rows.METRICS

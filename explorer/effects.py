@@ -67,7 +67,8 @@ def _contrasts(table: pd.DataFrame) -> pd.Series:
 
 def _offered(table: pd.DataFrame) -> list[str]:
     columns = [column for column in ("contrast", "reference") if column in table]
-    return list(dict.fromkeys(_contrasts(table[columns].drop_duplicates())))
+    distinct: pd.DataFrame = table.loc[:, columns].drop_duplicates()
+    return list(dict.fromkeys(_contrasts(distinct)))
 
 
 def _largest(table: pd.DataFrame, pair: str) -> int:

@@ -1,6 +1,6 @@
 """Lens: what each state of a model would say next, in which language and script."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -11,6 +11,9 @@ from explorer.tables import Results
 from probe.errors import ProbeError
 from probe.languages import LANGUAGES, label
 
+if TYPE_CHECKING:
+    from explorer.live import OneModel
+
 KEY, TITLE = "lens", "Lens"
 HOW = (
     "What the model would say next if it ended at a state: the state goes through the model's own last norm "
@@ -20,6 +23,7 @@ HOW = (
 PLOTS = ("by_state", "languages", "tokens")
 NOTE = "above"
 QUEUE = {"concurrency_id": "model", "concurrency_limit": 1}  # one model in memory, so one question at a time
+UNTYPED = "used where no sentence is typed"
 FILE = "logit_lens_examples"
 PIVOT_COLOUR, OWN_COLOUR = "#0072B2", "#D55E00"
 COLUMN = 62  # pixels for a token
@@ -32,16 +36,22 @@ def settings(results: Results, name: str) -> list[Control]:
         [e["variant"] for e in examples] if examples else family.default_variants, family.variants
     )
     ids = list(dict.fromkeys(e["id"] for e in examples))
-    asked = {e["id"]: f"{label(e['language'])}, {e['kind']}: …{_tail(e['text'])}" for e in examples}
+    asked = {e["id"]: f"{_name(e['language'])}, {e['kind']}: …{_tail(e['text'])}" for e in examples}
+    preferred = next((e["id"] for e in examples if e["kind"] == "translation"), None)
+    n_states = len(examples[0]["entropy_bits"]) if examples else _live(results).n_states(name)
     typed = [Control("text", "Sentence (Enter reads it)", "text")] if results.live else []
     return [
         controls.one("variant", "Variant", variants, labels=rows.labels(family)),
         *typed,
-        controls.one(
-            "example", "Example", ids, labels=asked, info="used where no sentence is typed" if typed else None
-        ),
-        controls.state(len(examples[0]["entropy_bits"]) if examples else results.live.n_states(name)),
+        controls.one("example", "Example", ids, preferred, labels=asked, info=UNTYPED if typed else None),
+        controls.state(n_states),
     ]
+
+
+def _live(results: Results) -> "OneModel":
+    if results.live is None:
+        raise ProbeError("no sentence can be read in the demo; run: uv run app.py")
+    return results.live
 
 
 def _tail(text: str) -> str:
@@ -91,7 +101,9 @@ def view(results: Results, name: str, chosen: dict[str, Any], look: Theme) -> Vi
 def _reading(results: Results, name: str, chosen: dict[str, Any]) -> tuple[dict | None, str]:
     """A reading and where it comes from, or None and why there is none."""
     if results.live and (text := chosen.get("text", "").strip()):
-        return results.live.reading(name, chosen["variant"], text), "Computed just now, by the model itself."
+        return _live(results).reading(
+            name, chosen["variant"], text
+        ), "Computed just now, by the model itself."
     for example in _examples(results, name):
         if (example["id"], example["variant"]) == (chosen["example"], chosen["variant"]):
             return example, rows.source(results, name, f"{FILE}.json")

@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from typing import Any
 
 import model_loader
-from probe import unembedding
 from probe.errors import ProbeError
 from probe.families import load_family
 from probe.paths import Paths
@@ -27,7 +26,7 @@ class OneModel:
         self._readings: OrderedDict[tuple[str, str, str], dict[str, Any]] = OrderedDict()
 
     def families(self) -> list[str]:
-        """The families that this computer can run: those in a folder on any, others on a GPU."""
+        """Those of families.toml that this computer can run: on any the ones in folders, on a GPU all."""
         names = tomllib.loads(self.paths.families.read_text(encoding="utf-8"))
         on_gpu = model_loader.pick_device() != "cpu"
         variants = {name: load_family(name, self.paths).variants.values() for name in names}
@@ -49,7 +48,7 @@ class OneModel:
             if asked not in self._readings:
                 model, tokenizer = self._load(family, variant)
                 try:
-                    self._readings[asked] = unembedding.lens(model, tokenizer, text).payload()
+                    self._readings[asked] = model_loader.lens(model, tokenizer, text).payload()
                 except ProbeError:
                     raise
                 except ValueError as error:

@@ -144,7 +144,8 @@ def _first_settings(explorer: Explorer, tab: ModuleType, families: Sequence[str]
 def _tab(tab: ModuleType, settings: Sequence[Control]) -> Tab:
     with gr.Tab(tab.TITLE, id=tab.KEY, elem_id=f"tab-{tab.KEY}") as item:
         built = Tab(tab, item)
-        gr.HTML(f'<p class="explorer-how">{html.escape(tab.HOW)}</p>')
+        how = html.escape(tab.HOW).replace(" %", "&nbsp;%")
+        gr.HTML(f'<p class="explorer-how">{how}</p>')
         for kinds in (("many", "text"), ("one", "number"), ("state",)):
             if together := [control for control in settings if control.kind in kinds]:
                 with gr.Row(elem_classes="explorer-controls"):

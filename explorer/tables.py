@@ -2,7 +2,8 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import pandas as pd
 
 from probe import findings, results
 from probe.errors import ProbeError
-from probe.families import Family, Variant, load_family
+from probe.families import NAME, Family, Variant, load_family
 from probe.findings import Finding
 from probe.languages import LANGUAGES
 from probe.paths import Paths
@@ -63,10 +64,19 @@ WRITTEN_BY = {"alignment_curves": ALIGNMENT, "artifact_audit": ALIGNMENT, "logit
 class Results:
     """A root's results, for every family found there. Safe to share between threads."""
 
-    def __init__(self, root: Path, live: "OneModel | None" = None):
-        """live: reads sentences that are typed; without it only what was measured before can be seen."""
+    def __init__(
+        self,
+        root: Path,
+        live: "OneModel | None" = None,
+        first: str | None = None,
+        variants: Sequence[str] | None = None,
+    ):
+        """live: reads sentences that are typed; without it only what was measured before can be seen. first:
+        the family that the page opens with; variants: those that it shows at first, all of them for None."""
         self.paths = Paths(root)
         self.live = live
+        self.first = first
+        self.variants = variants
         self._kept: OrderedDict[tuple[str, Path], tuple[tuple[int, int], Any]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -75,20 +85,40 @@ class Results:
         folder = self.paths.root / "results"
         folders = sorted(folder.iterdir()) if folder.is_dir() else []
         found = [path.name for path in folders if path.is_dir() and any(path.iterdir())]
-        return found + [name for name in (self.live.families() if self.live else ()) if name not in found]
+        found += [name for name in (self.live.families() if self.live else ()) if name not in found]
+        return sorted(found, key=lambda name: name != self.first)
 
     def family(self, name: str) -> Family:
-        """As families.toml has it, or made up of the variants that the results name."""
+        """As families.toml has it, with any other variants that the results name; made up of these where it
+        has no such family. Raises ProbeError where a name cannot be one."""
+        measured = self._measured(name)
+        if wrong := [variant for variant in measured if not NAME.fullmatch(variant)]:
+            raise ProbeError(f"{self.paths.results(name)}: '{wrong[0]}' cannot be a variant's name")
+        made_up = {variant: Variant(path=variant) for variant in measured or ["base"]}
         try:
-            return load_family(name, self.paths)
+            family = load_family(name, self.paths)
         except ProbeError:
-            variants = self.curves(name)
-            return Family(
-                name=name,
-                description=f"{name}: not in {self.paths.families.name}, known from its results alone",
-                default_variants=list(variants),
-                variants={variant: Variant(path=variant) for variant in variants},
-            )
+            what = f"{name}: not in {self.paths.families.name}, known from its results alone"
+            return Family(name=name, description=what, default_variants=list(made_up), variants=made_up)
+        return family.model_copy(
+            update={
+                "variants": {
+                    **family.variants,
+                    **{v: made_up[v] for v in measured if v not in family.variants},
+                }
+            }
+        )
+
+    def _measured(self, name: str) -> list[str]:
+        """The variants that the results name; a file that cannot be read is told of by those who need it."""
+        names: list[str] = []
+        for read in (
+            lambda: list(self.curves(name)),
+            lambda: self.table(name, "alignment_summary").variant.dropna().unique().tolist(),
+        ):
+            with suppress(ProbeError):
+                names += read()
+        return list(dict.fromkeys(names))
 
     def file(self, family: str, name: str) -> Path:
         return self.paths.results(family) / name

@@ -315,6 +315,19 @@ def test_one_variant_alone_and_a_family_that_nobody_described(copy):
     assert "uv run concept_alignment.py --family mine" in said(shown["effects"].note)
 
 
+def test_a_variant_that_the_family_does_not_list(copy):
+    folder = copy / "results" / FAMILY
+    for path in [*folder.glob("*.csv"), folder / "alignment_curves.json"]:
+        path.write_text(path.read_text().replace("earth", "venus"))
+    shown = views(copy)
+    assert "Venus" in json.dumps(shown["curves"].figures)
+    assert shown["commitment"].figures
+    assert shown["effects"].figures
+    for path in [*folder.glob("*.csv"), folder / "alignment_curves.json"]:
+        path.write_text(path.read_text().replace("venus", "<b>"))
+    assert "'<b>' cannot be a variant's name" in said(views(copy)["curves"].note)
+
+
 def test_every_table_has_the_columns_that_are_asked_for(results):
     for name in TABLES:
         if results.has(FAMILY, f"{name}.csv"):
