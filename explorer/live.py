@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import model_loader
+from probe import unembedding
 from probe.errors import ProbeError
 from probe.families import load_family
 from probe.paths import Paths
@@ -48,7 +49,7 @@ class OneModel:
             if asked not in self._readings:
                 model, tokenizer = self._load(family, variant)
                 try:
-                    self._readings[asked] = model_loader.lens(model, tokenizer, text).payload()
+                    self._readings[asked] = unembedding.lens(model, tokenizer, text).payload()
                 except ProbeError:
                     raise
                 except ValueError as error:
