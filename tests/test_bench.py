@@ -37,9 +37,16 @@ def test_the_committed_calibration_met_its_targets():
 def test_the_analysis_stays_within_its_budget(bench, tmp_path):
     if sys.platform != "linux":
         pytest.skip("peak memory is counted in other units elsewhere")
-    assert bench("analysis").main(["--out", str(tmp_path)]) == 0
+    assert bench("analysis").main(["--meanings", "6", "--out", str(tmp_path)]) == 0
     found = pd.read_csv(tmp_path / "analysis.csv").set_index("what").value
     assert found["all metrics, 2,000 + 2,000 resamples, one position"] <= 60
     assert found["ratio"] >= 10
     one, every = found["read one state of 200 stimuli"], found["read all 37 states of 200 stimuli"]
     assert one < every / 5
+    assert found["ratio of reading"] > 3
+    assert found["stage 3 on 60 stimuli, 2 variants, 3 positions: peak memory of all processes"] < 1
+
+
+def test_the_committed_run_of_10000_sentences_stayed_within_4_gib():
+    table = pd.read_csv(REPOSITORY / "bench" / "analysis.csv").set_index("what").value
+    assert table["stage 3 on 10000 stimuli, 2 variants, 3 positions: peak memory of all processes"] <= 4
