@@ -150,7 +150,8 @@ def _cells(
         layout[f"xaxis{n}"] = bare | {"domain": x, "anchor": f"y{n}"}
         rows_ = {"autorange": "reversed", "showticklabels": i % columns == 0, "tickfont": {"size": 12}}
         layout[f"yaxis{n}"] = bare | {"domain": y, "anchor": f"x{n}"} | rows_
-        title = f"<b>{family.label(variant)}</b><br>{own.state.notna().sum()} of {len(own)} commit"
+        count = f"{own.state.notna().sum()} of {len(own)}" + ("" if look.narrow else " commit")
+        title = f"<b>{family.label(variant)}</b><br>{count}"
         words.append(figures.note(title, look, x=x[0], y=y[1], yshift=3))
     layout["coloraxis"] = {"colorscale": figures.SEQUENTIAL, "cmin": 0, "cmax": 1, "colorbar": BAR}
     return figures.figure(

@@ -15,10 +15,9 @@ from probe.stimuli import load_concepts
 
 KEY, TITLE = "map", "Concept map"
 HOW = (
-    "Each dot is one sentence: 20 concepts in 10 languages, in the plane that holds most of their variance "
-    "at a state. Play moves through the states: where meaning is shared, the languages of one concept draw "
-    "together. A plane shows a part only, so the lower figure gives the shares of variance in all "
-    "dimensions."
+    "Each dot is one sentence, a concept in one language, in the plane that holds most of the variance at a "
+    "state. Play moves through the states: where meaning is shared, the languages of one concept draw "
+    "together. A plane shows a part only, so the lower figure gives shares of variance in all dimensions."
 )
 PLOTS = ("plane", "variance")
 NOTE = "below"

@@ -45,10 +45,6 @@ class Theme:
     null: str
     narrow: bool = False
 
-    @property
-    def dark(self) -> bool:
-        return self.paper != LIGHT["paper"]
-
 
 LIGHT = {
     "paper": "#ffffff",

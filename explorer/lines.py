@@ -142,7 +142,7 @@ def _has_blocked(series: Sequence[Series]) -> bool:
 
 def _keys(series: Sequence[Series], extras: Sequence[Extra], look: Theme) -> list[dict]:
     """Entries of the legend for what is no variant's own."""
-    keys = {extra.label: {"symbol": extra.symbol, "size": 10} for extra in extras}
+    keys = {extra.label: {"symbol": extra.symbol, "size": 10} for extra in reversed(extras)}
     if _has_null(series):
         keys[NULL] = {"symbol": "square", "size": 12, "color": look.null}
     if _has_blocked(series):

@@ -1,7 +1,7 @@
 // What the page does without the server: its state in the address, frames by state, files of a figure.
 "use strict";
 window.explorer = (() => {
-  const NARROW = 720; // pixels; explorer.css has the same
+  const NARROW = 720; // pixels; page.css has the same
   const LONGEST = 1500; // characters of one value in the address
   const STEP = 650; // milliseconds a state is shown while playing
   const params = () => new URLSearchParams(location.search);
