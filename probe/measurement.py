@@ -28,6 +28,7 @@ PRIMARY_METRIC = "excess"
 COMPARED = ("excess", "cosine")  # variants are compared, and commitment is told, on these
 AUDITED = ("cosine", "excess", "p1", "mexa")
 NORM_POSITION = "content"  # one token: the length of a mean of normed vectors varies again
+MOST_WORKERS = 4  # each takes up to three quarters of a GiB at 1,000 meanings
 WORTH_A_PROCESS = 1000  # stimuli; a worker takes two seconds to start
 
 Key = tuple[str, str, str]  # kind of stimuli, position, metric
@@ -138,7 +139,7 @@ def _gather(store: ActivationStore, manifest: Manifest, variant: str) -> _Gather
 
 def _each(gather: Callable, work: list[tuple[ActivationStore, Manifest, str]]) -> Iterator[_Gathered]:
     """`gather` of every variant, in order; side by side where there is enough to do for a process to pay."""
-    workers = min(os.cpu_count() or 1, len(work))
+    workers = min(os.cpu_count() or 1, len(work), MOST_WORKERS)
     if workers == 1 or len(list(work[0][1])) < WORTH_A_PROCESS:
         for part in work:
             yield gather(*part)
