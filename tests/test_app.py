@@ -26,6 +26,7 @@ from explorer import commitment, controls, curves, effects, figures, lens, route
 from explorer.controls import Control, from_address, of_tab, settled
 from explorer.page import TABS, Explorer, data_route, figure_route
 from explorer.tables import TABLES, Results
+from probe import unembedding
 from probe.commitment import commitment_layer
 from probe.errors import ProbeError
 from probe.paths import REPOSITORY
@@ -399,9 +400,7 @@ def live(results, root, monkeypatch):
             return reading(self.text, 9)
 
     monkeypatch.setattr(model_loader, "loaded", FakeModel.loaded)
-    monkeypatch.setattr(
-        model_loader, "lens", lambda model, _, text: Reading(f"{model}: {text}"), raising=False
-    )
+    monkeypatch.setattr(unembedding, "lens", lambda model, _, text: Reading(f"{model}: {text}"))
     monkeypatch.setattr(FakeModel, "loads", [])
     one = OneModel(results.paths)
     yield Results(root, one)
@@ -428,12 +427,10 @@ def test_a_typed_sentence_is_read_and_without_one_the_example(live):
 
 
 def test_what_a_model_cannot_read_is_explained(live, monkeypatch):
-    import model_loader
-
     def unreadable(*_):
         raise ValueError("no content in '...'")
 
-    monkeypatch.setattr(model_loader, "lens", unreadable, raising=False)
+    monkeypatch.setattr(unembedding, "lens", unreadable)
     with pytest.raises(ProbeError, match="cannot be read: no content"):
         live.live.reading(FAMILY, "base", "...")
 
