@@ -44,7 +44,6 @@ def test_the_analysis_stays_within_its_budget(bench, tmp_path):
     one, every = found["read one state of 200 stimuli"], found["read all 37 states of 200 stimuli"]
     assert one < every  # a machine that does something else besides may lose the rest of the ratio
     assert found["ratio of reading"] > 1
-    assert found["stage 3 on 60 stimuli, 2 variants, 3 positions: peak memory of all processes"] < 1
 
 
 def test_the_committed_run_of_10000_sentences_stayed_within_4_gib():

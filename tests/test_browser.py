@@ -58,7 +58,7 @@ def server(root, tmp_path_factory):
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is open this thread runs an event loop, and other tests want one
 def chromium():
     from playwright.sync_api import sync_playwright
 

@@ -78,7 +78,8 @@ def code(tmp_path):
     for name in ("probe", "organism", "data"):
         ignored = shutil.ignore_patterns("*.safetensors", "__pycache__", "checkpoints")
         shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=ignored)
-    shutil.copy(REPOSITORY / "build_stimuli.py", tmp_path)
+    for name in ("build_stimuli.py", "p1_edge_cases.json"):
+        shutil.copy(REPOSITORY / name, tmp_path)
     return tmp_path
 
 
@@ -133,10 +134,7 @@ def with_example_metric(monkeypatch):
 def test_a_metric(shared, found):
     vectors = synthetic.activations(synthetic.World(np.full(3, shared), n=30, seed=3))
     grams = metrics.grams(vectors["en"], vectors["hi"])
-    meanings = [str(i) for i in range(30)]
-    rows = alignment.measured(grams, "base", "probes", "mean", "hi", meanings).summary.query(
-        "metric == 'angular'"
-    )
+    rows = alignment.summary(alignment.measured(grams, whole=False)).query("metric == 'angular'")
     assert len(rows) == 3
     assert rows.value.between(0, 1).all()
     assert ((rows.ci_low < rows.value) & (rows.value < rows.ci_high)).all()

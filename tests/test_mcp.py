@@ -139,7 +139,7 @@ def test_the_server_exposes_the_six_tools_and_none_of_the_pages_events(url):
 
 
 def test_the_overview_lists_what_the_other_tools_take(url):
-    assert answer(url, "overview") == {"families": [FAMILY]}
+    assert FAMILY in answer(url, "overview")["families"]
     found = answer(url, "overview", family=FAMILY)
     summary = rows_of(SUMMARY)
     for name in ("variant", "language"):
