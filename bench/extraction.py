@@ -38,8 +38,8 @@ SHAPES = {
     "mid": {"hidden_size": 1024, "intermediate_size": 5504, "num_hidden_layers": 12},
     "tiny-aya": {"hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36},
 }
-TEXTS = {"nano": 512, "mid": 160, "tiny-aya": 64}
-PART = {"nano": 4, "mid": 8, "tiny-aya": 8}  # a slow method reads one in so many
+TEXTS = {"nano": 512, "mid": 400, "tiny-aya": 64}
+PART = {"nano": 4, "mid": 20, "tiny-aya": 8}  # a slow method reads one in so many
 DTYPES = {
     "nano": ("float32", "bfloat16"),
     "mid": ("float32", "bfloat16", "float16"),
