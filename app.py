@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from probe import stage
+from probe import cli
 from probe.paths import Paths
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = stage.parser(__doc__, default_family="nano-aya")
+    parser = cli.parser(__doc__, default_family="nano-aya")
     parser.add_argument("--demo", action="store_true", help="results alone, no model is loaded")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
     parser.add_argument("--port", type=int, help="port to listen at (the first free one from 7860 on)")
@@ -63,7 +63,7 @@ def _serve(results: "Results", args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return stage.run(parser(), work, argv)
+    return cli.run(parser(), work, argv)
 
 
 if __name__ == "__main__":

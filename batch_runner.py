@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import model_loader
-from probe import extraction, publish, results, stage
+from probe import cli, files
+from probe.activations import hub as publish
+from probe.activations import run as extraction
+from probe.activations.run import Plan, ids_of
+from probe.activations.store import SHARD_SIZE, Activations, ActivationStore, Index
 from probe.errors import ProbeError
-from probe.extraction import Plan, ids_of
 from probe.paths import REPOSITORY
-from probe.stimuli import Manifest, load_manifest
-from probe.store import SHARD_SIZE, Activations, ActivationStore, Index
+from probe.stimuli.manifest import Manifest, load_manifest
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +34,7 @@ ON_MODAL = "modal run batch_runner.py"
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = stage.parser(__doc__)
+    parser = cli.parser(__doc__)
     parser.add_argument("--local", action="store_true", help="extract on this machine")
     parser.add_argument("--status", action="store_true", help="say what is complete, missing or damaged")
     parser.add_argument("--smoke-test", action="store_true", help="a few sentences, checked, nothing kept")
@@ -43,13 +45,13 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--token-budget",
-        type=stage.count,
+        type=cli.count,
         metavar="N",
         help="padded tokens a batch (default: tuned once, then recorded and kept to)",
     )
     parser.add_argument(
         "--shard-size",
-        type=stage.count,
+        type=cli.count,
         default=SHARD_SIZE,
         metavar="N",
         help="stimuli a shard (%(default)s)",
@@ -57,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--gpu", default="A10G", help="on Modal: the type of GPU (%(default)s)")
     parser.add_argument(
         "--shards",
-        type=stage.count,
+        type=cli.count,
         default=1,
         metavar="N",
         help="on Modal: containers a variant, which share its shards (%(default)s)",
@@ -74,12 +76,12 @@ class Run:
     def __init__(self, args: argparse.Namespace, on_modal: bool = False):
         self.args = args
         self.command = ON_MODAL if on_modal else "uv run batch_runner.py --local"
-        self.paths, self.family, self.variants = stage.context(args)
+        self.paths, self.family, self.variants = cli.context(args)
         manifest = self.paths.source(self.family.manifest)
         self.manifest: Manifest = load_manifest(manifest, self.family.name)
         self.plan: Plan = extraction.plan_shards(self.manifest, args.shard_size)
         # What the identity of its activations holds beside the model's
-        self.given = {"manifest_sha256": results.sha256(manifest), "shard_size": args.shard_size}
+        self.given = {"manifest_sha256": files.sha256(manifest), "shard_size": args.shard_size}
 
     def store(self, variant: str) -> ActivationStore:
         folder = self.paths.activations(self.family.name, variant)
@@ -262,7 +264,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = options.parse_args(argv)
     if not (args.local or args.status or args.push_to_hub):
         options.error(f"say where to extract: uv run batch_runner.py --local, or {ON_MODAL}")
-    return stage.run(options, work, argv)
+    return cli.run(options, work, argv)
 
 
 def flags_of_modal_run(argv: Sequence[str]) -> list[str] | None:
@@ -283,7 +285,7 @@ def before_modal(flags: Iterable[str]) -> None:
     if args.local or args.device:
         options.error("--local and --device are for: uv run batch_runner.py --local")
     if args.status:
-        sys.exit(stage.run(options, work, list(flags)))
+        sys.exit(cli.run(options, work, list(flags)))
     if not config.get("token_id"):
         sys.exit("error: Modal has no token on this machine; run: modal setup")
 
@@ -294,7 +296,7 @@ if (_flags := flags_of_modal_run(sys.argv)) is not None:  # imported by `modal r
 
     @app.local_entrypoint()
     def on_modal(*flags: str) -> None:
-        if ended := stage.run(parser(), lambda args: work(args, on_modal=True), flags):
+        if ended := cli.run(parser(), lambda args: work(args, on_modal=True), flags):
             sys.exit(ended)
 
 

@@ -22,13 +22,15 @@ from pathlib import Path, PurePosixPath
 from pydantic import ValidationError
 
 from organism import corpus
-from probe import edge_cases, flores, parallel_corpus, stage
+from probe import cli
 from probe.errors import ProbeError
 from probe.families import Family
+from probe.files import sha256, to_json, write_bytes
 from probe.languages import LANGUAGES
 from probe.paths import Paths
-from probe.results import sha256, to_json, write_bytes
-from probe.stimuli import (
+from probe.stimuli import edge_cases, flores
+from probe.stimuli import parallel as parallel_corpus
+from probe.stimuli.manifest import (
     KINDS,
     EdgeCase,
     FloresSentence,
@@ -43,7 +45,7 @@ log = logging.getLogger(__name__)
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = stage.parser(__doc__)
+    parser = cli.parser(__doc__)
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--flores-dir", type=Path, metavar="DIR", help="FLORES-200 in the layout of the official archive"
@@ -182,7 +184,7 @@ def build(args: argparse.Namespace, paths: Paths, family: Family) -> Manifest:
 
 
 def work(args: argparse.Namespace) -> None:
-    paths, family, _ = stage.context(args)
+    paths, family, _ = cli.context(args)
     manifest = build(args, paths, family)
     path = write_bytes(paths.root / family.manifest, to_json(manifest.model_dump()))
     counts = ", ".join(f"{n} {kind}" for kind, n in manifest.metadata["counts"].items() if n)
@@ -190,7 +192,7 @@ def work(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return stage.run(parser(), work, argv)
+    return cli.run(parser(), work, argv)
 
 
 if __name__ == "__main__":

@@ -20,21 +20,25 @@ from pathlib import Path
 
 import pandas as pd
 
-from probe import concept_map, findings, published, resampling, results, stage
-from probe.activations import open_stores
-from probe.commitment import CONSECUTIVE, THRESHOLD, commitment_layer, commitment_matrix
+from probe import cli, files
+from probe.activations.opening import open_stores
+from probe.activations.store import PRIMARY_POSITION, ActivationStore
+from probe.alignment import concept_map
+from probe.alignment import reanalysis as published
+from probe.alignment.commitment import CONSECUTIVE, THRESHOLD, commitment_layer, commitment_matrix
+from probe.alignment.measure import PRIMARY_METRIC, Measurement, measure
+from probe.audit import findings
 from probe.errors import ProbeError
 from probe.families import Family
-from probe.measurement import PRIMARY_METRIC, Measurement, measure
 from probe.paths import Paths
-from probe.stimuli import load_manifest
-from probe.store import PRIMARY_POSITION, ActivationStore
+from probe.stats import resampling
+from probe.stimuli.manifest import load_manifest
 
 __all__ = ["commitment_layer", "main"]
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = stage.parser(__doc__)
+    parser = cli.parser(__doc__)
     parser.add_argument("--threshold", type=float, default=THRESHOLD, help="cosine that counts (%(default)s)")
     parser.add_argument(
         "--consecutive", type=int, default=CONSECUTIVE, help="states it must hold for (%(default)s)"
@@ -55,7 +59,7 @@ def provenance(
 ) -> dict:
     manifest = paths.source(family.manifest)
     activations = {f"activations/{family.name}/{name}": store.fingerprint() for name, store in stores.items()}
-    return results.provenance(
+    return files.provenance(
         params={
             "family": family.name,
             "variants": list(stores),
@@ -66,7 +70,7 @@ def provenance(
             "resamples": resampling.N_RESAMPLES,
             "seed": resampling.SEED,
         },
-        inputs={paths.name(manifest): results.sha256(manifest)} | activations,
+        inputs={paths.name(manifest): files.sha256(manifest)} | activations,
         models={variant: store.index.identity["revision"] for variant, store in stores.items()},
         **found.conventions,
     )
@@ -75,12 +79,12 @@ def provenance(
 def write(out: Path, found: Measurement, commitments: pd.DataFrame, metadata: dict) -> Path:
     """Every result file; returns the path of the summary."""
     curves = {"curves": found.curves, "post_norm": found.post_norm}
-    results.write_json(out / "alignment_curves.json", curves, metadata)
-    results.write_csv(out / "commitment_matrix.csv", commitments, metadata)
+    files.write_json(out / "alignment_curves.json", curves, metadata)
+    files.write_csv(out / "commitment_matrix.csv", commitments, metadata)
     for name, table in found.tables.items():
-        results.write_csv(out / f"{name}.csv", table, metadata)
+        files.write_csv(out / f"{name}.csv", table, metadata)
     findings.write(out, found.findings, metadata)
-    return results.write_csv(out / "alignment_summary.csv", found.summary, metadata)
+    return files.write_csv(out / "alignment_summary.csv", found.summary, metadata)
 
 
 def work(args: argparse.Namespace) -> None:
@@ -91,7 +95,7 @@ def work(args: argparse.Namespace) -> None:
     if args.from_curves:
         print(published.reanalyse(args.from_curves, args.out, args.threshold, args.consecutive))
         return
-    paths, family, variants = stage.context(args)
+    paths, family, variants = cli.context(args)
     manifest = load_manifest(paths.source(family.manifest), family.name)
     stores = open_stores(paths, family, variants, manifest)
     found = measure(stores, manifest, family)
@@ -119,7 +123,7 @@ def headline(found: Measurement) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return stage.run(parser(), work, argv)
+    return cli.run(parser(), work, argv)
 
 
 if __name__ == "__main__":

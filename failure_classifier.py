@@ -21,14 +21,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from probe import edge_cases, failures, results, stage
-from probe.activations import open_stores
+from probe import cli, files
+from probe.activations.opening import open_stores
+from probe.activations.store import ActivationStore
 from probe.errors import ProbeError
+from probe.failures import evidence as failures
 from probe.families import Family
 from probe.paths import Paths
 from probe.routing import Decision, evaluate, route
-from probe.stimuli import Manifest, load_manifest
-from probe.store import ActivationStore
+from probe.stimuli import edge_cases
+from probe.stimuli.manifest import Manifest, load_manifest
 
 __all__ = ["Decision", "main", "route"]
 
@@ -41,7 +43,7 @@ FAILURES, EFFECTS, CATEGORIES = "failure_cases.csv", "edge_effects.csv", "edge_c
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = stage.parser(__doc__)
+    parser = cli.parser(__doc__)
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--route", metavar="TEXT", help="say which variant should have this text, and why")
     instead.add_argument("--evaluate", type=Path, metavar="FILE", help="route the cases of a file, and count")
@@ -116,7 +118,7 @@ def read_commitments(paths: Paths, family: Family, manifest: Manifest) -> tuple[
     """Raises ProbeError where the table is missing, damaged, or of other concepts than the manifest's."""
     source = paths.results(family.name) / "commitment_matrix.csv"
     command = f"uv run concept_alignment.py --family {family.name}"
-    commitments = results.read_csv(source, command, {"concept_id", "language", f"{family.baseline}_layer"})
+    commitments = files.read_csv(source, command, {"concept_id", "language", f"{family.baseline}_layer"})
     if unknown := set(zip(commitments.concept_id, commitments.language, strict=True)) - {
         (s.concept_id, s.language) for s in manifest.probes
     }:
@@ -125,7 +127,7 @@ def read_commitments(paths: Paths, family: Family, manifest: Manifest) -> tuple[
 
 
 def measure(args: argparse.Namespace) -> None:
-    paths, family, variants = stage.context(args)
+    paths, family, variants = cli.context(args)
     manifest = load_manifest(paths.source(family.manifest), family.name)
     source, commitments = read_commitments(paths, family, manifest)
     measured = dict.fromkeys([family.baseline, *variants])
@@ -133,16 +135,16 @@ def measure(args: argparse.Namespace) -> None:
     regional = [v for v in variants if family.variants[v].emphasises and f"{v}_layer" in commitments]
     evidence = failures.concept_evidence(stores, manifest, family.baseline, regional)
     table = cases(commitments, evidence, family, manifest)
-    files = (paths.source(family.manifest), source)
-    metadata = results.provenance(
+    sources = (paths.source(family.manifest), source)
+    metadata = files.provenance(
         params={"family": family.name, "variants": list(stores), "tolerated_delay": TOLERATED_DELAY},
-        inputs={paths.name(file): results.sha256(file) for file in files}
+        inputs={paths.name(file): files.sha256(file) for file in sources}
         | {f"activations/{family.name}/{name}": store.fingerprint() for name, store in stores.items()},
         models={variant: store.index.identity["revision"] for variant, store in stores.items()},
         **failures.CONVENTIONS,
     )
     out = paths.results(family.name)
-    path = results.write_csv(out / FAILURES, table, metadata)
+    path = files.write_csv(out / FAILURES, table, metadata)
     print(f"{path}: {len(table)} failures, {int(table.significant.sum())} of them significant")
     write_edge(out, stores, manifest, family, metadata)
 
@@ -154,8 +156,8 @@ def write_edge(
         log.info("the manifest has no edge cases; build it again with: uv run build_stimuli.py")
         return
     by_case, by_category = failures.edge_tables(stores, manifest, family.baseline)
-    results.write_csv(out / EFFECTS, by_case, metadata)
-    path = results.write_csv(out / CATEGORIES, by_category, metadata)
+    files.write_csv(out / EFFECTS, by_case, metadata)
+    path = files.write_csv(out / CATEGORIES, by_category, metadata)
     print(f"{path}: {failures.summary(by_category)}")
 
 
@@ -197,7 +199,7 @@ def work(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return stage.run(parser(), work, argv)
+    return cli.run(parser(), work, argv)
 
 
 if __name__ == "__main__":

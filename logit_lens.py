@@ -22,13 +22,17 @@ import numpy as np
 import pandas as pd
 
 import model_loader
-from probe import lens, positions, reading, resampling, results, stage, unembedding
+from probe import cli, files, positions
 from probe.errors import ProbeError
 from probe.families import Family
 from probe.languages import LANGUAGES, PIVOT
-from probe.lens import Prompt, Starts
+from probe.lens import languages as lens
+from probe.lens.languages import Prompt, Starts
+from probe.models import extract as reading
+from probe.models import head as unembedding
 from probe.paths import Paths
-from probe.stimuli import ProbeSentence, load_manifest
+from probe.stats import resampling
+from probe.stimuli.manifest import ProbeSentence, load_manifest
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +43,7 @@ CODES = list(LANGUAGES)
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = stage.parser(__doc__)
+    parser = cli.parser(__doc__)
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
     parser.add_argument(
         "--dtype", choices=model_loader.DTYPES, help="default: float32 on a CPU, else the model's"
@@ -222,7 +226,7 @@ def examples(model, tokenizer, variant: str, prompts: Sequence[Prompt]) -> list[
 
 
 def work(args: argparse.Namespace) -> None:
-    paths, family, variants = stage.context(args)
+    paths, family, variants = cli.context(args)
     manifest = load_manifest(paths.source(family.manifest), family.name)
     if not manifest.probes:
         raise ProbeError(f"{paths.source(family.manifest)} has no probes, and the lens reads nothing else")
@@ -241,16 +245,16 @@ def work(args: argparse.Namespace) -> None:
     table = pd.concat(summaries, ignore_index=True)
     metadata = provenance(paths, family, revisions, colliding)
     out = paths.results(family.name)
-    results.write_csv(out / "logit_lens.csv", pd.concat(stimuli, ignore_index=True), metadata)
-    results.write_csv(out / "logit_lens_onset.csv", onsets(table), metadata)
-    results.write_json(out / "logit_lens_examples.json", {"examples": shown}, metadata)
-    path = results.write_csv(out / "logit_lens_summary.csv", table, metadata)
+    files.write_csv(out / "logit_lens.csv", pd.concat(stimuli, ignore_index=True), metadata)
+    files.write_csv(out / "logit_lens_onset.csv", onsets(table), metadata)
+    files.write_json(out / "logit_lens_examples.json", {"examples": shown}, metadata)
+    path = files.write_csv(out / "logit_lens_summary.csv", table, metadata)
     print(f"{path}: {headline(onsets(table), family, variants)}")
 
 
 def provenance(paths: Paths, family: Family, revisions: dict[str, str], colliding: dict) -> dict:
     manifest = paths.source(family.manifest)
-    return results.provenance(
+    return files.provenance(
         params={
             "family": family.name,
             "variants": list(revisions),
@@ -260,7 +264,7 @@ def provenance(paths: Paths, family: Family, revisions: dict[str, str], collidin
             "resamples": resampling.N_RESAMPLES,
             "seed": resampling.SEED,
         },
-        inputs={paths.name(manifest): results.sha256(manifest)},
+        inputs={paths.name(manifest): files.sha256(manifest)},
         models=revisions,
         collisions=colliding,
         p_script="mass of the language's script; English, Swahili, French, Spanish and Yoruba share Latin",
@@ -281,7 +285,7 @@ def headline(table: pd.DataFrame, family: Family, variants: Sequence[str]) -> st
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return stage.run(parser(), work, argv)
+    return cli.run(parser(), work, argv)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,12 @@ from typing import Any
 import modal
 
 import model_loader
-from probe import extraction
+from probe.activations import run as extraction
+from probe.activations.shard import unseal
+from probe.activations.store import Activations, conflict, write_shard
 from probe.errors import ProbeError
 from probe.families import Family
 from probe.paths import REPOSITORY
-from probe.shard import unseal
-from probe.store import Activations, conflict, write_shard
 
 GPU = "A10G"  # 24 GB: the smallest that holds a variant of Tiny Aya (6.7 GB in bf16) with room for batches
 HOURS = 60 * 60

@@ -11,11 +11,11 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from probe import results
+from probe import files
 from probe.errors import ProbeError
 from probe.families import Family, load_family
+from probe.models.extract import extract, free_memory, out_of_memory
 from probe.paths import Paths
-from probe.reading import extract, free_memory, out_of_memory
 
 __all__ = ["Checkpoint", "extract", "loaded", "open_checkpoint"]
 
@@ -72,7 +72,7 @@ class Checkpoint:
         if self.hub_revision:
             return self.hub_revision
         weights = sorted(Path(self.source).glob("*.safetensors"))
-        return results.digest("".join(results.sha256(path) for path in weights).encode())
+        return files.digest("".join(files.sha256(path) for path in weights).encode())
 
     def identity(self) -> dict[str, str]:
         """What stored activations must agree on to be this model's."""
@@ -83,8 +83,8 @@ class Checkpoint:
         return {
             "model": self.name,
             "revision": self.revision,
-            "config_sha256": results.digest(json.dumps(config, sort_keys=True, default=str).encode()),
-            "tokenizer_sha256": results.digest(self.tokenizer.backend_tokenizer.to_str().encode()),
+            "config_sha256": files.digest(json.dumps(config, sort_keys=True, default=str).encode()),
+            "tokenizer_sha256": files.digest(self.tokenizer.backend_tokenizer.to_str().encode()),
             "dtype": self.dtype,
         }
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from probe import results, stage
+from probe import cli, files
 from probe.families import Family
 from probe.paths import REPOSITORY, Paths
 
@@ -28,7 +28,7 @@ EMBEDDED = "nano-aya"
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = stage.parser(__doc__, default_family=EMBEDDED)
+    parser = cli.parser(__doc__, default_family=EMBEDDED)
     parser.add_argument("--force", action="store_true", help="run every stage, up to date or not")
     return parser
 
@@ -97,8 +97,8 @@ def _files(globs: Iterable[str], folders: Iterable[Path]) -> list[Path]:
     return [path for path in found if path.is_file()]
 
 
-def _hashes(files: Iterable[Path], paths: Paths) -> dict[str, str]:
-    return {paths.name(path): results.sha256(path) for path in files}
+def _hashes(hashed: Iterable[Path], paths: Paths) -> dict[str, str]:
+    return {paths.name(path): files.sha256(path) for path in hashed}
 
 
 def _outputs(stage_: Stage, paths: Paths) -> dict[str, str]:
@@ -112,14 +112,14 @@ def fingerprint(stage_: Stage, variants: list[str], paths: Paths) -> str:
         REPOSITORY / "model_loader.py",
         paths.families,
     ]
-    code += sorted((REPOSITORY / "probe").glob("*.py")) + sorted((REPOSITORY / "viz").glob("*.py"))
+    code += sorted((REPOSITORY / "probe").rglob("*.py")) + sorted((REPOSITORY / "viz").glob("*.py"))
     state = [
         stage_.arguments,
         variants,
         _hashes([*code, *_files(stage_.reads, (paths.root, REPOSITORY))], paths),
-        results.versions(),
+        files.versions(),
     ]
-    return results.digest(json.dumps(state).encode())
+    return files.digest(json.dumps(state).encode())
 
 
 def current(recorded: dict | None, made_from: str, stage_: Stage, paths: Paths) -> bool:
@@ -130,7 +130,7 @@ def current(recorded: dict | None, made_from: str, stage_: Stage, paths: Paths) 
 
 
 def work(args: argparse.Namespace) -> int:
-    paths, family, variants = stage.context(args)
+    paths, family, variants = cli.context(args)
     log_path = paths.results(family.name) / ".pipeline.json"
     done = json.loads(log_path.read_text()) if log_path.exists() and not args.force else {}
     common = ["--family", family.name, "--variants", ",".join(variants), "--root", str(args.root)]
@@ -148,13 +148,13 @@ def work(args: argparse.Namespace) -> int:
         log.info("%s: %.1f s", stage_.module, time.monotonic() - started)
         outputs = _outputs(stage_, paths)
         done[stage_.module] = {"made_from": made_from, "outputs": outputs}
-        results.write_bytes(log_path, results.to_json(done))
+        files.write_bytes(log_path, files.to_json(done))
     print(f"{paths.results(family.name)} and {paths.assets(family.name)} are complete")
     return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return stage.run(parser(), work, argv)
+    return cli.run(parser(), work, argv)
 
 
 if __name__ == "__main__":

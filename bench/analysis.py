@@ -23,12 +23,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from probe import alignment, measurement, metrics, resampling
+from probe.activations.store import POSITIONS, SHARD_SIZE, Activations, ActivationStore
+from probe.alignment import cells as alignment
+from probe.alignment import measure as measurement
 from probe.families import Family, Variant
+from probe.files import write_bytes
 from probe.languages import LANGUAGES, PIVOT, TARGETS
-from probe.results import write_bytes
-from probe.stimuli import Manifest, ParallelSentence
-from probe.store import POSITIONS, SHARD_SIZE, Activations, ActivationStore
+from probe.stats import metrics, resampling
+from probe.stimuli.manifest import Manifest, ParallelSentence
 
 HERE = Path(__file__).parent
 VARIANTS, N, N_STATES, D_MODEL = 3, 20, 37, 2048

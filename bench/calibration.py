@@ -4,8 +4,8 @@ Writes  bench/calibration.csv, bench/calibration.png
 Run     uv run bench/calibration.py            (500 data sets each, 2,000 for the null; about 4 minutes)
         uv run bench/calibration.py --data-sets 60 --out DIR     (a quick form; the tests use it)
 
-Every data set is drawn anew from tests/synthetic.py, whose alignment is known in closed form, and goes
-through the same functions that stage 3 calls.
+Every data set is drawn anew from tests/support/synthetic.py, whose alignment is known in closed form, and
+goes through the same functions that stage 3 calls.
 """
 
 import argparse
@@ -19,10 +19,11 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from probe import effects, metrics, peaks, resampling
+from probe.alignment import effects, peaks
 from probe.families import Family, Variant
-from probe.results import write_bytes
-from tests import synthetic
+from probe.files import write_bytes
+from probe.stats import metrics, resampling
+from tests.support import synthetic
 
 HERE = Path(__file__).parent
 PEAK, N_STATES = 5, 9

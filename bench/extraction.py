@@ -28,10 +28,11 @@ import pandas as pd
 import torch
 
 import model_loader
-from probe import reading, stage
+from probe import cli
+from probe.files import write_bytes
+from probe.models import extract as reading
 from probe.paths import REPOSITORY
-from probe.results import write_bytes
-from probe.stimuli import load_manifest
+from probe.stimuli.manifest import load_manifest
 
 ROUNDS = 3
 SHAPES = {
@@ -355,7 +356,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return stage.run(parser(), work, argv)
+    return cli.run(parser(), work, argv)
 
 
 if __name__ == "__main__":

@@ -21,9 +21,9 @@ from scipy.optimize import brentq
 from scipy.stats import ncf
 from scipy.stats import t as student_t
 
+from probe.files import write_bytes
 from probe.paths import REPOSITORY
-from probe.resampling import CONFIDENCE
-from probe.results import write_bytes
+from probe.stats.resampling import CONFIDENCE
 
 HERE = Path(__file__).parent
 ALPHA, POWER, N_STATES = 0.05, 0.8, 37

@@ -12,11 +12,11 @@ import random
 from collections.abc import Sequence
 
 from organism.corpus import meanings, render
+from probe.files import sha256, to_json, write_bytes
 from probe.languages import LANGUAGES
 from probe.paths import Paths
-from probe.results import sha256, to_json, write_bytes
 from probe.routing.identify import NATIVE, UROMAN, folded
-from probe.stimuli import load_concepts
+from probe.stimuli.manifest import load_concepts
 
 N_MEANINGS = 60  # more would teach the organism's few hundred words rather than the language
 SEED = 5

@@ -21,11 +21,11 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from bench import difficult
-from probe import stage
+from probe import cli
 from probe.errors import ProbeError
+from probe.files import write_bytes
 from probe.languages import LANGUAGES
 from probe.paths import REPOSITORY
-from probe.results import write_bytes
 from probe.routing import CATEGORIES, route
 
 FORMAL = "formal_register"
@@ -106,7 +106,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return stage.run(parser(), work, argv)
+    return cli.run(parser(), work, argv)
 
 
 if __name__ == "__main__":

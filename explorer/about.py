@@ -18,8 +18,8 @@ PLOTS = ()
 NOTE = "below"
 CITE = (
     "Cite this repository (aya-cross-lingual-probe, with the commit you used), the models with the "
-    "revisions below, and for each measure the source that probe/metrics.py names. FLORES-200, where it was "
-    "used: NLLB Team 2022."
+    "revisions below, and for each measure the source that probe/stats/metrics.py names. FLORES-200, where "
+    "it was used: NLLB Team 2022."
 )
 ORGANISM = (
     "nano-aya is a model organism: five Cohere2 models of 1.7 M parameters, trained from scratch on a small "

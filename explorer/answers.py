@@ -7,10 +7,16 @@ import numpy as np
 import pandas as pd
 
 from explorer.results import Curves
-from probe import findings
-from probe.commitment import censored_median, commitment_layer, commitment_states, committed, held_level
+from probe.alignment.commitment import (
+    censored_median,
+    commitment_layer,
+    commitment_states,
+    committed,
+    held_level,
+)
+from probe.audit import findings
+from probe.audit.findings import Finding
 from probe.errors import ProbeError
-from probe.findings import Finding
 
 MAX_ROWS = 200  # of a list in an answer; its `left_out` counts the rest
 SHOWN = 60  # characters of a wrong argument that an error repeats

@@ -10,8 +10,8 @@ from explorer import controls, rows, words
 from explorer.controls import Control
 from explorer.figures import Theme, View
 from explorer.tables import Results
-from probe import findings
-from probe.findings import SEVERITIES, Finding
+from probe.audit import findings
+from probe.audit.findings import SEVERITIES, Finding
 
 KEY, TITLE = "audit", "Audit"
 HOW = (

@@ -11,10 +11,10 @@ from explorer import controls, figures, rows
 from explorer.controls import Control
 from explorer.figures import Theme, View, numbers
 from explorer.tables import Results, subset
-from probe.commitment import CONSECUTIVE, THRESHOLD, commitment_states
+from probe.activations.store import PRIMARY_POSITION
+from probe.alignment.commitment import CONSECUTIVE, THRESHOLD, commitment_states
 from probe.families import Family
 from probe.languages import TARGETS, label
-from probe.store import PRIMARY_POSITION
 from viz.held import by_region
 
 KEY, TITLE = "commitment", "Commitment"

@@ -8,10 +8,10 @@ from explorer import controls, figures, rows
 from explorer.controls import Control
 from explorer.figures import Theme, View, numbers
 from explorer.tables import Results, subset
-from probe import concept_map
+from probe.alignment import concept_map
 from probe.errors import ProbeError
 from probe.languages import LANGUAGES, label
-from probe.stimuli import load_concepts
+from probe.stimuli.manifest import load_concepts
 
 KEY, TITLE = "map", "Concept map"
 HOW = (

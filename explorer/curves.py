@@ -10,12 +10,12 @@ from explorer.controls import Control
 from explorer.figures import Theme, View
 from explorer.lines import Extra, Series
 from explorer.tables import Results, subset
-from probe import resampling
-from probe.commitment import CONSECUTIVE, THRESHOLD, commitment_layer
+from probe.activations.store import POSITIONS, PRIMARY_POSITION
+from probe.alignment.commitment import CONSECUTIVE, THRESHOLD, commitment_layer
 from probe.errors import ProbeError
 from probe.families import Family
 from probe.languages import TARGETS
-from probe.store import POSITIONS, PRIMARY_POSITION
+from probe.stats import resampling
 
 KEY, TITLE = "curves", "Curves"
 HOW = (

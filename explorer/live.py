@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from typing import Any
 
 import model_loader
-from probe import unembedding
 from probe.errors import ProbeError
 from probe.families import load_family
+from probe.models import head as unembedding
 from probe.paths import Paths
 
 KEPT = 64  # readings

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from probe import findings
+from probe.audit import findings
+from probe.audit.findings import Finding
 from probe.errors import ProbeError
-from probe.findings import Finding
+from probe.files import read_csv, read_json, sha256
 from probe.paths import Paths
-from probe.results import read_csv, read_json, sha256
 
 SUMMARY, EFFECTS, PEAKS = "alignment_summary.csv", "variant_effects.csv", "peaks.csv"
 MATRIX, CURVES, AUDIT = "commitment_matrix.csv", "alignment_curves.json", findings.JSON

@@ -6,9 +6,9 @@ from typing import Any
 import pandas as pd
 
 from explorer.tables import Results
-from probe import findings
+from probe.audit import findings
+from probe.audit.findings import Finding
 from probe.families import Family
-from probe.findings import Finding
 from probe.paths import Paths
 from viz.blocked import Audit
 

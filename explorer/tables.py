@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from probe import findings, results
+from probe import files
+from probe.audit import findings
+from probe.audit.findings import Finding
 from probe.errors import ProbeError
 from probe.families import NAME, Family, Variant, load_family
-from probe.findings import Finding
 from probe.languages import LANGUAGES
 from probe.paths import Paths
 from viz.blocked import SEVERE, Audit
@@ -132,7 +133,7 @@ class Results:
         return [path for path in there if path.suffix in (".csv", ".json") and not _beside(path)]
 
     def sha256(self, path: Path) -> str:
-        return self._once(path, lambda: results.sha256(path), "sha256")
+        return self._once(path, lambda: files.sha256(path), "sha256")
 
     def table(self, family: str, name: str) -> pd.DataFrame:
         """A table of TABLES. Raises ProbeError, with the command that makes it, where missing or damaged."""
@@ -140,7 +141,7 @@ class Results:
         path, command = self.file(family, f"{name}.csv"), f"uv run {stage} --family {family}"
 
         def read() -> pd.DataFrame:
-            table = results.read_csv(path, command, {*text.split(), *numbers.split()})
+            table = files.read_csv(path, command, {*text.split(), *numbers.split()})
             wrong = [c for c in numbers.split() if not pd.api.types.is_numeric_dtype(table[c])]
             if len(table) and wrong:
                 raise ProbeError(f"{path} is damaged (a {wrong[0]} is no number); run: {command}")
@@ -158,7 +159,7 @@ class Results:
         command = f"uv run {WRITTEN_BY[name]} --family {family}"
 
         def read() -> dict:
-            found = results.read_json(path, command)
+            found = files.read_json(path, command)
             if not isinstance(found, dict):
                 raise ProbeError(f"{path} is damaged (no object in it); run: {command}")
             return found

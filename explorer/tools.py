@@ -21,11 +21,11 @@ import pandas as pd
 
 from explorer import answers
 from explorer.results import AUDIT, CURVES, EFFECTS, FILES, MATRIX, NAMED, PEAKS, SUMMARY, Results
-from probe import findings
-from probe.commitment import CONSECUTIVE, THRESHOLD
+from probe.alignment.commitment import CONSECUTIVE, THRESHOLD
+from probe.audit import findings
+from probe.audit.findings import SEVERITIES, Finding
 from probe.errors import ProbeError
 from probe.families import load_family
-from probe.findings import SEVERITIES, Finding
 from probe.paths import REPOSITORY, Paths
 
 NAMES = ("overview", "curve", "compare", "commitment", "audit", "route")

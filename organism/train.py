@@ -28,7 +28,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from transformers import AutoModelForCausalLM, Cohere2Config, Cohere2ForCausalLM, PreTrainedTokenizerFast
 
 from organism import corpus
-from probe import results
+from probe import files
 from probe.languages import LANGUAGES, PIVOT, TARGETS
 
 log = logging.getLogger(__name__)
@@ -299,8 +299,8 @@ def family(tokenizer, base_steps: int, tuning_steps: int, work: Path) -> Iterato
 def settings(base_steps: int, tuning_steps: int) -> str:
     """A short hash of all that training depends on: checkpoints of another recipe are never resumed."""
     sources = [Path(__file__), Path(corpus.__file__), *sorted(corpus.LEXICON_DIR.glob("*.toml"))]
-    parts = [results.sha256(source) for source in sources] + [str(base_steps), str(tuning_steps)]
-    return results.digest("".join(parts).encode())[:12]
+    parts = [files.sha256(source) for source in sources] + [str(base_steps), str(tuning_steps)]
+    return files.digest("".join(parts).encode())[:12]
 
 
 def save(model, tokenizer, folder: Path) -> None:
@@ -336,7 +336,7 @@ def main(argv: list[str] | None = None) -> None:
         save(model, tokenizer, args.out / name)
         record["variants"][name] = measured
         log.info("%s: %s", name, json.dumps(measured))
-    results.write_bytes(args.out / "training.json", results.to_json(record))
+    files.write_bytes(args.out / "training.json", files.to_json(record))
 
 
 if __name__ == "__main__":

@@ -36,7 +36,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from probe import findings, results
+from probe import files
+from probe.audit import findings
 from probe.errors import ProbeError
 from probe.languages import LANGUAGES, label
 from probe.paths import REPOSITORY
@@ -83,7 +84,7 @@ class Source:
 
     @cached_property
     def rows(self) -> pd.DataFrame:
-        return results.read_csv(self.path, COMMAND, set()).loc[self.text.index]
+        return files.read_csv(self.path, COMMAND, set()).loc[self.text.index]
 
     @cached_property
     def blocked(self) -> pd.Series:
@@ -95,7 +96,7 @@ class Source:
 
     @cached_property
     def content(self) -> dict:
-        return results.read_json(self.path, COMMAND)
+        return files.read_json(self.path, COMMAND)
 
 
 @dataclass(frozen=True)
@@ -292,7 +293,7 @@ def write(root: Path) -> None:
     for path in documents(root):
         text = path.read_text(encoding="utf-8")
         if (fresh := refreshed(text, str(path.relative_to(root)), sources)) != text:
-            print(results.write_bytes(path, fresh.encode()))
+            print(files.write_bytes(path, fresh.encode()))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,7 +12,7 @@ import pytest
 
 from probe.languages import LANGUAGES
 from probe.paths import REPOSITORY
-from probe.stimuli import load_concepts, probe_sentences
+from probe.stimuli.manifest import load_concepts, probe_sentences
 
 FAMILY = """
 [tiny]

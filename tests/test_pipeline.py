@@ -26,7 +26,7 @@ def outputs(root, family="tiny") -> dict[str, bytes]:
 @pytest.fixture
 def offline(tiny_root, monkeypatch):
     """A family whose manifest is made of the probes alone, since there is no network."""
-    monkeypatch.setattr("probe.flores.find", lambda cache: (None, []))
+    monkeypatch.setattr("probe.stimuli.flores.find", lambda cache: (None, []))
     return tiny_root
 
 
@@ -35,7 +35,7 @@ def test_runs_every_stage_and_then_reuses_everything(offline, caplog, monkeypatc
     first = outputs(offline)
     assert {"results/tiny/alignment_summary.csv", "results/tiny/failure_cases.csv"} <= first.keys()
     assert any(name.endswith("heatmap.svg") for name in first)
-    for stage in pipeline.stages(pipeline.stage.context(_arguments(offline))[1]):
+    for stage in pipeline.stages(pipeline.cli.context(_arguments(offline))[1]):
         monkeypatch.setattr(f"{stage.module}.main", lambda *_: pytest.fail("a stage ran again"))
     with caplog.at_level("INFO"):
         assert run(offline) == 0
@@ -44,7 +44,7 @@ def test_runs_every_stage_and_then_reuses_everything(offline, caplog, monkeypatc
 
 
 def _arguments(root):
-    parser = pipeline.stage.parser(None)
+    parser = pipeline.cli.parser(None)
     return parser.parse_args(["--family", "tiny", "--root", str(root)])
 
 

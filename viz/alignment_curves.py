@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from probe import stage
+from probe import cli
 from probe.families import Family
 from probe.languages import TARGETS, label
 from viz import curves, style
@@ -118,7 +118,7 @@ def headline(drawn: Curves, family: Family, metric: str) -> str:
 
 
 def work(args: argparse.Namespace) -> None:
-    paths, family, _ = stage.context(args)
+    paths, family, _ = cli.context(args)
     drawn = curves.load(args, paths, family, ("cosine", args.metric), TARGETS)
     out = paths.assets(family.name)
     for language in TARGETS:
@@ -128,13 +128,13 @@ def work(args: argparse.Namespace) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = curves.add_options(stage.parser(__doc__))
+    parser = curves.add_options(cli.parser(__doc__))
     parser.add_argument("--metric", default=DEFAULT_METRIC, help="excess or cosine (%(default)s)")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return stage.run(parser(), work, argv)
+    return cli.run(parser(), work, argv)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from probe import stage
+from probe import cli
 from probe.families import Family
 from probe.languages import TARGETS, label
 from viz import curves, style
@@ -140,7 +140,7 @@ def _arrow(ax: Axes, to: tuple[int, float], row: float, colour: str) -> None:
 
 
 def work(args: argparse.Namespace) -> None:
-    paths, family, _ = stage.context(args)
+    paths, family, _ = cli.context(args)
     drawn = curves.load(args, paths, family, [METRIC], TARGETS)
     png, _ = style.save(draw(drawn, family), paths.assets(family.name), NAME)
     print(f"{png}: {'; '.join(headline(panel, family) for panel in panels(drawn, family))}")
@@ -154,11 +154,11 @@ def headline(panel: Panel, family: Family) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    return curves.add_options(stage.parser(__doc__))
+    return curves.add_options(cli.parser(__doc__))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return stage.run(parser(), work, argv)
+    return cli.run(parser(), work, argv)
 
 
 if __name__ == "__main__":

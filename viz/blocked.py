@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from probe import findings
+from probe.audit import findings
+from probe.audit.findings import Finding
 from probe.families import Family
-from probe.findings import Finding
 from probe.paths import Paths
 
 SEVERE = ("high", "medium")  # what is of low severity is a warning, and stays drawn as it is

@@ -13,11 +13,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from probe import results
+from probe import files
+from probe.activations.store import PRIMARY_POSITION
 from probe.errors import ProbeError
 from probe.families import Family
 from probe.paths import Paths
-from probe.store import PRIMARY_POSITION
 from viz import blocked, style
 
 NUMBERS = ["value", "ci_low", "ci_high", "null", "null_low", "null_high"]
@@ -80,7 +80,7 @@ def load(
     """The curves that the options ask for. Raises ProbeError naming what there is where one is not there."""
     path = paths.results(family.name) / "alignment_summary.csv"
     made_by = f"uv run concept_alignment.py --family {family.name}"
-    table = results.read_csv(path, made_by, COLUMNS)
+    table = files.read_csv(path, made_by, COLUMNS)
     numeric = all(pd.api.types.is_numeric_dtype(table[column]) for column in (*NUMBERS, "state", "n"))
     whole = numeric and np.isfinite(table[NUMBERS].to_numpy()).all()
     if table.empty or not whole or table[sorted(COLUMNS)].isna().to_numpy().any():

@@ -20,7 +20,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from probe import stage
+from probe import cli
 from probe.families import Family
 from probe.languages import label
 from viz import held as held_levels
@@ -126,7 +126,7 @@ def caption(held: Held, family: Family) -> list[str]:
 
 
 def work(args: argparse.Namespace) -> None:
-    paths, family, _ = stage.context(args)
+    paths, family, _ = cli.context(args)
     held = held_levels.load(args, paths, family)
     png, _ = style.save(draw(held, family), paths.assets(family.name), NAME)
     counts = ", ".join(
@@ -136,11 +136,11 @@ def work(args: argparse.Namespace) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    return stage.parser(__doc__)
+    return cli.parser(__doc__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return stage.run(parser(), work, argv)
+    return cli.run(parser(), work, argv)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from probe import results
-from probe.commitment import held_level
+from probe import files
+from probe.alignment.commitment import held_level
 from probe.errors import ProbeError
 from probe.families import Family
 from probe.languages import LANGUAGES
@@ -60,13 +60,13 @@ def load(args: argparse.Namespace, paths: Paths, family: Family) -> Held:
     """Raises ProbeError, with the command that helps, where a file is missing, damaged or of another run."""
     folder, made_by = paths.results(family.name), f"uv run concept_alignment.py --family {family.name}"
     matrix_path, curves_path = folder / "commitment_matrix.csv", folder / "alignment_curves.json"
-    matrix = results.read_csv(matrix_path, made_by, {"concept_id", "concept", "language"})
+    matrix = files.read_csv(matrix_path, made_by, {"concept_id", "concept", "language"})
     present = [column.removesuffix("_layer") for column in matrix.columns if column.endswith("_layer")]
     variants = style.measured(family, args.variants, present, matrix_path)
     if matrix.empty:
         raise ProbeError(f"{matrix_path} holds no concept; run: {made_by}")
     concepts = dict(zip(matrix.concept_id, matrix.concept, strict=True))
-    payload = results.read_json(curves_path, made_by)
+    payload = files.read_json(curves_path, made_by)
     try:
         languages = by_region(family, list(dict.fromkeys(matrix.language)))
         params = payload["metadata"]["params"]
@@ -129,7 +129,7 @@ def _mismatched(
     if not path.exists():
         return {}
     columns = {"variant", "language", "stimuli", "position", "metric", "state", "null"}
-    table = results.read_csv(path, made_by, columns)
+    table = files.read_csv(path, made_by, columns)
     table = table.query("stimuli == 'probes' and metric == 'cosine' and position == @position")
     table = table.sort_values(by="state")
     null = {key: part["null"].to_numpy() for key, part in table.groupby(["variant", "language"])}

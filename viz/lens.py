@@ -20,11 +20,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from probe import results, stage
+from probe import cli, files
 from probe.errors import ProbeError
 from probe.families import Family
 from probe.languages import LANGUAGES, PIVOT, TARGETS, label
-from probe.lens import ALPHA
+from probe.lens.languages import ALPHA
 from viz import curves, style
 
 NAME = "logit_lens"
@@ -124,7 +124,7 @@ def draw(table: pd.DataFrame, family: Family, variant: str, command: str) -> Fig
 def load(path: Path, family: Family, variant: str, source: str) -> pd.DataFrame:
     """The rows of the variant's translations from English, or from the other language. Raises ProbeError."""
     made_by = f"uv run logit_lens.py --family {family.name}"
-    table = results.read_csv(path, made_by, COLUMNS)
+    table = files.read_csv(path, made_by, COLUMNS)
     numeric = all(pd.api.types.is_numeric_dtype(table[column]) for column in NUMBERS)
     known = set(table.language) <= set(LANGUAGES) and set(table.target) <= set(LANGUAGES)
     if not (numeric and known and np.isfinite(table[NUMBERS].to_numpy(float)).all()):
@@ -138,7 +138,7 @@ def load(path: Path, family: Family, variant: str, source: str) -> pd.DataFrame:
 
 
 def work(args: argparse.Namespace) -> None:
-    paths, family, _ = stage.context(args)
+    paths, family, _ = cli.context(args)
     for variant in args.variants or [family.baseline]:
         path = paths.results(family.name) / f"{NAME}_summary.csv"
         table = load(path, family, variant, args.source)
@@ -163,13 +163,13 @@ def summary(table: pd.DataFrame) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = stage.parser(__doc__)
+    parser = cli.parser(__doc__)
     parser.add_argument("--source", choices=SOURCES, default=SOURCES[0], help="translated from (%(default)s)")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return stage.run(parser(), work, argv)
+    return cli.run(parser(), work, argv)
 
 
 if __name__ == "__main__":

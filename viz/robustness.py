@@ -23,11 +23,11 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from probe import results, stage
+from probe import cli, files
+from probe.activations.store import POSITIONS, PRIMARY_POSITION
 from probe.errors import ProbeError
 from probe.families import Family
 from probe.languages import label
-from probe.store import POSITIONS, PRIMARY_POSITION
 from viz import blocked, style
 from viz.blocked import Audit
 from viz.phases import METRIC
@@ -146,7 +146,7 @@ def load(args: argparse.Namespace, path: Path, family: Family, audit: Audit) -> 
     Raises ProbeError naming what there is, or the command that helps.
     """
     made_by = f"uv run concept_alignment.py --family {family.name}"
-    table = results.read_csv(path, made_by, COLUMNS)
+    table = files.read_csv(path, made_by, COLUMNS)
     if table.empty:
         raise ProbeError(
             f"{path} has no finding: no variant that emphasises languages was measured with {family.baseline}"
@@ -180,7 +180,7 @@ def _blocked(table: pd.DataFrame, family: Family, audit: Audit) -> pd.Series:
 
 
 def work(args: argparse.Namespace) -> None:
-    paths, family, chosen = stage.context(args)
+    paths, family, chosen = cli.context(args)
     audit = blocked.load(paths, family)
     table, default = load(args, paths.results(family.name) / "robustness.csv", family, audit)
     stimuli = (str(table.stimuli.iloc[0]), default)
@@ -191,13 +191,13 @@ def work(args: argparse.Namespace) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = stage.parser(__doc__)
+    parser = cli.parser(__doc__)
     parser.add_argument("--stimuli", help="kind of stimuli (default: the largest set measured)")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return stage.run(parser(), work, argv)
+    return cli.run(parser(), work, argv)
 
 
 if __name__ == "__main__":

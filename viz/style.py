@@ -16,7 +16,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from probe import results
+from probe import files
 from probe.errors import ProbeError
 from probe.families import Family
 from probe.languages import label
@@ -175,7 +175,7 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
         content = io.BytesIO()
         figure.savefig(content, format=suffix, dpi=200, metadata=metadata)
-        written.append(results.write_bytes(folder / f"{name}.{suffix}", content.getvalue()))
+        written.append(files.write_bytes(folder / f"{name}.{suffix}", content.getvalue()))
     return written
 
 

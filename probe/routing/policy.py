@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from probe.effects import PLACEBO
+from probe.activations.store import PRIMARY_POSITION
+from probe.alignment.effects import PLACEBO
 from probe.errors import ProbeError
 from probe.families import Family, load_family
+from probe.files import read_csv
 from probe.languages import LANGUAGES
 from probe.paths import Paths
-from probe.results import read_csv
-from probe.store import PRIMARY_POSITION
 
 METRIC = "excess"
 LEVEL = 0.05

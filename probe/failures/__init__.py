@@ -1,0 +1,1 @@
+"""Where does a variant do worse than Base, and what does troublesome text cost (stage 4)?"""

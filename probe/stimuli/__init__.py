@@ -1,0 +1,1 @@
+"""Which sentences are measured: the manifest, and where its sentences come from."""

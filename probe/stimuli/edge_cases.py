@@ -1,0 +1,132 @@
+"""p1_edge_cases.json: inputs that a language router may stumble over, and what should become of them.
+
+Each case has the same meaning three times: `input` (the trouble), `clean` (one language, its own script,
+plain register) and `reference_en` (plain English). So what the trouble costs can be measured.
+"""
+
+import json
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from probe.errors import ProbeError
+from probe.families import LanguageCode
+from probe.languages import PIVOT
+from probe.stimuli.manifest import EdgeCase, Text, first_error
+
+FILE = "p1_edge_cases.json"
+FailureCategory = Literal[
+    "code_switching", "transliteration", "formal_register", "low_resource_variant", "unicode_edge"
+]
+
+
+def _spelling(category: object) -> object:
+    """'Code-switching' and 'code switching' are the category code_switching."""
+    if not isinstance(category, str):
+        return category
+    return category.strip().lower().replace("-", "_").replace(" ", "_")
+
+
+class LabelledInput(BaseModel):
+    """What an evaluation needs of a case. A category of null is an input that nothing is wrong with; the
+    language of a mixed text may be several, as in "hi-en"."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    test_id: Text
+    input: str
+    language_ground_truth: Text
+    expected_variant: Text
+    failure_category: Annotated[FailureCategory, BeforeValidator(_spelling)] | None
+    clean: str | None = None
+
+
+class RouterCase(BaseModel):
+    """One entry of p1_edge_cases.json, complete. `p1_test_assertion` is a Python expression in `route`,
+    `input` and `clean` that holds for a router that does well."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    test_id: str = Field(pattern=r"^P1-\d{3}$")
+    input: Text
+    language_ground_truth: LanguageCode
+    expected_variant: Text
+    failure_category: FailureCategory
+    routing_recommendation: Text
+    p1_test_assertion: Text
+    reference_en: Text
+    clean: Text
+
+    @model_validator(mode="after")
+    def _clean_is_clean(self):
+        if self.clean == self.input:
+            raise ValueError("the clean form is the input itself")
+        if not unicodedata.is_normalized("NFC", self.clean):
+            raise ValueError("the clean form is not in Unicode normal form C")
+        return self
+
+
+_Case = TypeVar("_Case", bound=BaseModel)
+
+
+def load_cases(path: Path) -> list[RouterCase]:
+    """The file's cases. Raises ProbeError, naming the case, where one is malformed or an id comes twice."""
+    cases = [_validated(RouterCase, path, number, entry) for number, entry in enumerate(_entries(path), 1)]
+    ids = [case.test_id for case in cases]
+    if twice := [name for name in ids if ids.count(name) > 1]:
+        raise ProbeError(f"{path}: {twice[0]} comes twice")
+    return cases
+
+
+def load_labelled(path: Path) -> list[LabelledInput]:
+    """The cases of a file that --evaluate is given: a list, or an object that holds one. Where a case has no
+    id, its number is one; fields that no evaluation needs are ignored. Raises ProbeError, naming the case,
+    where one is malformed."""
+    return [
+        _validated(LabelledInput, path, number, {"test_id": str(number)} | entry)
+        for number, entry in enumerate(_entries(path), 1)
+    ]
+
+
+def _validated(model: type[_Case], path: Path, number: int, entry: dict) -> _Case:
+    try:
+        return model.model_validate(entry)
+    except ValidationError as error:
+        raise ProbeError(f"{path}: case {number}: {first_error(error)}") from error
+
+
+def _entries(path: Path) -> list[dict]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise ProbeError(f"{path} is no file; the project's own is {FILE}") from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ProbeError(f"{path} is not valid JSON ({error})") from error
+    if isinstance(content, dict):
+        content = next((value for value in content.values() if isinstance(value, list)), None)
+    if not isinstance(content, list) or not content or not all(isinstance(e, dict) for e in content):
+        raise ProbeError(f"{path}: expected a list of cases")
+    return content
+
+
+def stimuli(cases: Sequence[RouterCase]) -> list[EdgeCase]:
+    """Three per case, in its order: edge_001 (the input), edge_001_clean and edge_001_en (the reference)."""
+    made = []
+    for case in cases:
+        language, name = case.language_ground_truth, f"edge_{case.test_id.removeprefix('P1-')}"
+        shared = {"reference_id": case.test_id, "failure_category": case.failure_category}
+        made += [
+            EdgeCase(stimulus_id=name, language=language, text=case.input, role="input", **shared),
+            EdgeCase(stimulus_id=f"{name}_clean", language=language, text=case.clean, role="clean", **shared),
+            EdgeCase(
+                stimulus_id=f"{name}_{PIVOT}",
+                language=PIVOT,
+                text=case.reference_en,
+                role="reference",
+                **shared,
+            ),
+        ]
+    return made

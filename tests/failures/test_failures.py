@@ -1,0 +1,190 @@
+"""The evidence behind failures: single cases, categories, and effects that were planted."""
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import ttest_ind
+
+from probe.errors import ProbeError
+from probe.failures import evidence as failures
+from probe.stimuli.manifest import EdgeCase, Manifest, load_concepts, probe_sentences
+
+N_STATES, D_MODEL = 9, 256
+CATEGORIES = ("code_switching", "transliteration", "formal_register")
+
+
+@pytest.mark.parametrize(("n_states", "first", "last"), [(37, 9, 27), (9, 2, 6), (5, 1, 3), (2, 0, 1)])
+def test_the_middle_states_lie_alike_from_both_ends(n_states, first, last):
+    states = range(n_states)[failures.middle_states(n_states)]
+    assert (states[0], states[-1]) == (first, last)
+    assert states[0] == n_states - 1 - states[-1]
+
+
+def test_beyond_others_is_matched_minus_mean_mismatched():
+    change = np.random.default_rng(0).normal(size=(7, 7))
+    by_hand = [change[i, i] - np.mean([change[i, j] for j in range(7) if j != i]) for i in range(7)]
+    np.testing.assert_allclose(failures.beyond_others(change), by_hand)
+    np.testing.assert_allclose(failures.beyond_others(change + change[:, :1]), by_hand)
+
+
+def test_a_single_case_is_a_t_test_of_one_against_the_others():
+    change = np.random.default_rng(1).normal(size=(12, 12))
+    found = failures.single_cases(change)
+    for i in range(12):
+        test = ttest_ind([change[i, i]], np.delete(change[i], i))
+        assert found.p_value[i] == pytest.approx(test.pvalue)
+        low, high = test.confidence_interval(0.95)
+        assert (found.ci_low[i], found.ci_high[i]) == pytest.approx((low, high))
+
+
+def test_where_nothing_changes_nothing_is_found():
+    found = failures.single_cases(np.zeros((6, 6)))
+    assert (found.p_value == 1).all()
+    assert (found[["value", "ci_low", "ci_high"]] == 0).all(axis=None)
+    with pytest.raises(ValueError, match="three others"):
+        failures.single_cases(np.zeros((3, 3)))
+
+
+def test_single_cases_without_an_effect_are_found_as_often_as_promised():
+    p = np.concatenate(
+        [
+            failures.single_cases(np.random.default_rng(seed).normal(size=(32, 32))).p_value
+            for seed in range(60)
+        ]
+    )
+    assert 0.03 < (p < 0.05).mean() < 0.07
+
+
+# Planted
+
+
+@dataclass
+class Planted:
+    """Stands in for a store: vectors by stimulus id, the same at every state."""
+
+    vectors: dict[str, np.ndarray]
+    n_states: int = N_STATES
+
+    def resid(self, position, ids, state=slice(None)):
+        assert position == "mean"
+        rows = np.array([self.vectors[name] for name in ids], dtype=np.float32)
+        return np.repeat(rows[:, None], self.n_states, axis=1)[:, state]
+
+
+def edge_manifest(per_category: int = 6) -> Manifest:
+    stimuli = [
+        EdgeCase(
+            stimulus_id=f"edge_{c}{i}_{role}",
+            language="en" if role == "reference" else "hi",
+            text=f"{c} {i} {role}",
+            reference_id=f"{c}{i}",
+            failure_category=category,
+            role=role,
+        )
+        for c, category in enumerate(CATEGORIES)
+        for i in range(per_category)
+        for role in ("input", "clean", "reference")
+    ]
+    return Manifest(metadata={}, edge=stimuli)
+
+
+def planted(manifest: Manifest, kept: dict[str, float], seed: int) -> Planted:
+    """Clean forms and references share their meaning; an input keeps the share of it that `kept` says."""
+    rng = np.random.default_rng(seed)
+    meanings = {s.reference_id: np.random.default_rng([7, i]).normal(size=D_MODEL)
+                for i, s in enumerate(manifest.edge)}  # fmt: skip
+    vectors = {}
+    for s in manifest.edge:
+        share = kept.get(s.failure_category, 1.0) if s.role == "input" else 1.0
+        vectors[s.stimulus_id] = share * meanings[s.reference_id] + rng.normal(size=D_MODEL) + 1
+    return Planted(vectors)
+
+
+@pytest.fixture(scope="module")
+def tables():
+    manifest = edge_manifest()
+    stores = {
+        "fire": planted(manifest, {"transliteration": 0.2, "code_switching": 0.2}, 2),
+        "base": planted(manifest, {"code_switching": 0.2}, 1),
+        "global": planted(manifest, {"code_switching": 0.2}, 3),
+    }
+    return failures.edge_tables(stores, manifest, "base")
+
+
+def test_planted_losses_are_told_from_zero_and_the_others_are_not(tables):
+    _, by_category = tables
+    rows = by_category.set_index(["variant", "failure_category", "contrast"])
+    for variant in ("base", "fire", "global"):
+        assert rows.loc[(variant, "code_switching", "loss"), "ci_low"] > 0.1
+        assert rows.loc[(variant, "code_switching", "loss"), "distinguishable"]
+        assert not rows.loc[(variant, "formal_register", "loss"), "distinguishable"]
+        assert rows.loc[(variant, "formal_register", "clean"), "ci_low"] > 0.2
+    beyond = rows.xs("loss - base", level="contrast").distinguishable.drop("all", level="failure_category")
+    assert list(beyond[beyond].index) == [("fire", "transliteration")]
+
+
+def test_the_loss_of_a_category_is_the_mean_of_its_cases_and_beyond_base_their_difference(tables):
+    by_case, by_category = tables
+    mean = by_case.groupby(["variant", "failure_category", "contrast"]).value.mean()
+    rows = by_category[by_category.failure_category != "all"]
+    keys = pd.MultiIndex.from_frame(rows[["variant", "failure_category", "contrast"]])
+    np.testing.assert_allclose(rows.value, mean[keys])
+    loss = by_case[by_case.contrast == "loss"].pivot(index="test_id", columns="variant", values="value")
+    beyond = by_case[(by_case.contrast == "loss - base") & (by_case.variant == "fire")].set_index("test_id")
+    np.testing.assert_allclose(beyond.value, (loss.fire - loss.base)[beyond.index], atol=1e-12)
+    assert len(by_case) == 18 * (2 + 3 + 3)
+
+
+def test_q_values_are_never_below_their_p_and_pooled_rows_are_a_family_of_their_own(tables):
+    for table in tables:
+        assert (table.q_value >= table.p_value - 1e-12).all()
+        assert (table.distinguishable == (table.q_value < 0.05)).all()
+    pooled = tables[1][(tables[1].failure_category == "all") & (tables[1].contrast == "clean")]
+    assert (pooled.q_value <= 3 * pooled.p_value + 1e-12).all()
+
+
+def test_the_summary_names_what_was_told_from_zero_and_nothing_else(tables):
+    line = failures.summary(tables[1])
+    assert "transliteration in fire (loss - base +0." in line
+    assert "formal_register" not in line
+    assert failures.summary(tables[1].assign(distinguishable=False)).startswith("0 of 15 losses")
+
+
+def test_too_few_or_incomplete_cases_are_refused():
+    few = edge_manifest(1)
+    with pytest.raises(ProbeError, match="3 edge cases, 5 are needed"):
+        failures.edge_tables({"base": planted(few, {}, 0)}, few, "base")
+    lacking = Manifest(metadata={}, edge=[s for s in few.edge if s.role != "clean"])
+    with pytest.raises(ProbeError, match="has no clean in the manifest"):
+        failures.edge_cases(lacking)
+
+
+def test_a_concept_that_a_variant_lost_is_found_and_only_that():
+    from probe.paths import Paths
+
+    manifest = Manifest(metadata={}, probes=probe_sentences(load_concepts(Paths().concept_probes)))
+    rng = np.random.default_rng(5)
+    base = {}
+    meanings = {s.concept_id: rng.normal(size=D_MODEL) for s in manifest.probes}
+    for s in manifest.probes:
+        base[s.stimulus_id] = meanings[s.concept_id] + 0.5 * rng.normal(size=D_MODEL)
+    fire = {name: vector + 0.1 * rng.normal(size=D_MODEL) for name, vector in base.items()}
+    fire["probe_C03_hi"] = rng.normal(size=D_MODEL)
+    stores = {"base": Planted(base), "fire": Planted(fire)}
+    found = failures.with_q_values(failures.concept_evidence(stores, manifest, "base", ["fire"]))
+    assert len(found) == 20 * 9
+    worst = found.loc[found.p_value.idxmin()]
+    assert (worst.concept_id, worst.language, worst.variant) == ("C03", "hi", "fire")
+    assert worst.ci_high < -0.3
+    assert found.distinguishable.sum() == 1
+
+
+def test_languages_without_concepts_enough_give_no_evidence():
+    nothing = failures.concept_evidence({}, SimpleNamespace(matched=lambda *_: []), "base", ["fire"])
+    assert list(nothing.columns) == [
+        "concept_id", "language", "variant", "effect", "ci_low", "ci_high", "p_value",
+    ]  # fmt: skip
+    assert nothing.empty

@@ -1,0 +1,769 @@
+"""Stage 8: what is drawn is what the files say, nothing overlaps, the same results give the same bytes."""
+
+import dataclasses
+import itertools
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.colors import to_hex
+from matplotlib.image import imread
+
+from probe import cli
+from probe.alignment.commitment import commitment_layer, commitment_matrix, held_level
+from probe.audit import findings
+from probe.audit.findings import Claim, Finding
+from probe.languages import TARGETS
+from viz import alignment_curves, annotated_curve, blocked, curves, heatmap, held, phases, robustness, style
+
+FAMILY = """
+[toy]
+description = "toy, made-up curves for the tests; nothing was measured"
+control = "global"
+default_variants = ["base", "global", "fire", "earth"]
+[toy.variants]
+base = { path = "base" }
+global = { path = "global" }
+fire = { path = "fire", emphasises = ["hi", "bn", "ta"] }
+earth = { path = "earth", emphasises = ["sw", "am", "yo"] }
+water = { path = "water", emphasises = ["fr"] }
+mine = { path = "mine" }
+"""
+METRICS = ("cosine", "excess")
+VARIANTS = ["base", "global", "fire", "earth"]
+SCRIPTS = {
+    alignment_curves: ["tweet_three_panel", *(f"alignment_curve_avg_{lang}" for lang in TARGETS)],
+    heatmap: ["concept_alignment_heatmap"],
+    annotated_curve: ["annotated_rise_peak_collapse"],
+    robustness: ["robustness"],
+}
+
+
+def named(script) -> str:
+    return script.__name__.removeprefix("viz.")
+
+
+def summary(n_states: int, variants=VARIANTS) -> pd.DataFrame:
+    """Bumps over the states. The excess of a variant peaks at its own state, higher the later it comes in
+    `variants` and in the languages; the raw cosine is that on a level of mismatched pairs of its own."""
+    state = np.arange(n_states)
+    tables = []
+    kinds = (("probes", 20, "mean"), ("parallel", 200, "mean"), ("parallel", 200, "last"))
+    for (i, variant), (j, language), (stimuli, n, position) in itertools.product(
+        enumerate(variants), enumerate(TARGETS), kinds
+    ):
+        peak = (i + 1) * n_states / (len(variants) + 1)
+        excess = (0.1 + 0.1 * i + 0.01 * j) * np.exp(-(((state - peak) / (n_states / 5)) ** 2))
+        level = 0.3 - 0.1 * i + 0.4 * state / n_states
+        for metric, shift in (("excess", 0), ("cosine", level)):
+            value, null = excess + shift, np.zeros(n_states) + shift
+            rows = {
+                "variant": variant,
+                "language": language,
+                "stimuli": stimuli,
+                "position": position,
+                "metric": metric,
+                "state": state,
+                "value": value,
+                "ci_low": value - 0.02,
+                "ci_high": value + 0.03,
+                "null": null,
+                "p_value": 0.01,
+                "q_value": 0.02,
+                "n": n,
+                "null_low": null - 0.01 * (i + 1),
+                "null_high": null + 0.015 * (i + 1),
+            }
+            tables.append(pd.DataFrame(rows))
+    return pd.concat(tables)
+
+
+def concept_curves(n_states: int, variants=VARIANTS) -> dict:
+    """20 concepts; the later in each list, the higher the ramp, so that some commit and some never do."""
+    ramp = np.linspace(-0.3, 1.6, n_states).clip(max=1.0)
+    return {
+        v: {
+            f"C{c + 1:02d}": {
+                lang: [round(float(x), 6) for x in ramp * (0.3 + 0.03 * c + 0.02 * j + 0.05 * i)]
+                for j, lang in enumerate(TARGETS)
+            }
+            for c in range(20)
+        }
+        for i, v in enumerate(variants)
+    }
+
+
+def effects() -> pd.DataFrame:
+    """Two findings by three measures at two positions: MEXA survives nowhere, once it is undefined."""
+    rows = []
+    kinds = (("probes", 20), ("parallel", 200))
+    grid = itertools.product(
+        kinds, ("simple", "did"), ("fire", "earth"), ("last", "mean"), ("cosine", "excess", "mexa")
+    )
+    for i, ((stimuli, n), contrast, variant, position, metric) in enumerate(grid):
+        if (position, metric) == ("last", "mexa"):
+            continue
+        value, half = 0.02 * (i % 12) - 0.05, 1.0 if metric == "mexa" else 0.004
+        rows.append(
+            {
+                "variant": variant,
+                "against": "base" if contrast == "simple" else "global",
+                "contrast": contrast,
+                "reference": "" if contrast == "simple" else "control:global, placebo languages",
+                "position": position,
+                "metric": metric,
+                "state": 3,
+                "value": value,
+                "ci_low": value - half,
+                "ci_high": value + half,
+                "p_value": 0.001,
+                "n": n,
+                "survives": abs(value) > half,
+                "stimuli": stimuli,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def make_root(root, n_states: int, variants=VARIANTS):
+    (root / "data").mkdir()
+    (root / "data" / "families.toml").write_text(FAMILY)
+    folder = root / "results" / "toy"
+    folder.mkdir(parents=True)
+    summary(n_states, variants).to_csv(folder / "alignment_summary.csv", index=False)
+    effects().to_csv(folder / "robustness.csv", index=False)
+    of = concept_curves(n_states, variants)
+    params = {"threshold": 0.85, "consecutive": 3, "primary_position": "mean"}
+    content = {"metadata": {"params": params}, "curves": of, "post_norm": {}}
+    (folder / "alignment_curves.json").write_text(json.dumps(content))
+    concepts = {concept_id: f"concept {concept_id}" for concept_id in of[variants[0]]}
+    commitment_matrix(of, concepts).to_csv(folder / "commitment_matrix.csv", index=False)
+    return root
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    return make_root(tmp_path_factory.mktemp("viz"), n_states=9)
+
+
+@pytest.fixture
+def root(tmp_path, made):
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def load(root, *options: str):
+    """(curves, held levels, family) as the scripts' own `work` reads them."""
+    parser = curves.add_options(cli.parser(""))
+    args = parser.parse_args(["--family", "toy", "--root", str(root), *options])
+    paths, family, _ = cli.context(args)
+    return curves.load(args, paths, family, METRICS, TARGETS), held.load(args, paths, family), family
+
+
+def figures(root, *options: str) -> dict:
+    read, levels, family = load(root, *options)
+    return {
+        "three": alignment_curves.three_panels(read, family, "excess"),
+        "three raw": alignment_curves.three_panels(read, family, "cosine"),
+        "average": alignment_curves.average(read, family, "hi", "excess"),
+        "annotated": annotated_curve.draw(read, family),
+        "heatmap": heatmap.draw(levels, family),
+    }
+
+
+def annotated(root):
+    read, _, family = load(root)
+    return annotated_curve.draw(read, family)
+
+
+@pytest.fixture(scope="session")
+def all_figures(made):
+    return figures(made)
+
+
+# What is written
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=named)
+def test_main_writes_what_it_promises_and_the_same_bytes_twice(script, root, capsys, monkeypatch):
+    monkeypatch.setattr(alignment_curves, "TARGETS", ("hi", "sw", "am"))  # nine would only take longer
+    names = [n for n in SCRIPTS[script] if "avg" not in n or n[-2:] in alignment_curves.TARGETS]
+    assert script.main(["--family", "toy", "--root", str(root)]) == 0
+    out = root / "assets" / "toy"
+    first = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert set(first) == {f"{name}.{suffix}" for name in names for suffix in ("png", "svg")}
+    assert str(out / names[0]) in capsys.readouterr().out.splitlines()[-1]
+    shutil.rmtree(out)
+    # The pipeline names the default variants; that is no other figure.
+    assert script.main(["--family", "toy", "--root", str(root), "--variants", ",".join(VARIANTS)]) == 0
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == first
+    width = imread(out / f"{names[0]}.png").shape[1]
+    assert width == 200 * style.WIDTH
+    svg = first[f"{names[0]}.svg"].decode()
+    assert "made-up curves for the tests" in svg
+    assert f"uv run viz/{named(script)}.py --family toy" in svg
+    assert str(root) not in svg
+    assert "dc:date" not in svg
+
+
+def test_the_nine_targets_are_drawn():
+    assert alignment_curves.TARGETS == TARGETS
+    assert len(TARGETS) == 9
+
+
+# What is drawn
+
+
+def lines(ax, label: str) -> list:
+    return [line for line in ax.get_lines() if line.get_label() == label]
+
+
+def bands(ax, label: str) -> list[np.ndarray]:
+    """Per band (n_states, 2): its lower and upper edge, read off the polygon."""
+    result = []
+    for collection in ax.collections:
+        if collection.get_label() == label:
+            points = collection.get_paths()[0].vertices
+            edges = [points[points[:, 0] == x, 1] for x in np.unique(points[:, 0])]
+            result.append(np.array([(y.min(), y.max()) for y in edges]))
+    return result
+
+
+def rows(table: pd.DataFrame, variant: str, language: str, metric: str, stimuli="parallel") -> pd.DataFrame:
+    return table.query(
+        "variant == @variant and language == @language and metric == @metric and stimuli == @stimuli "
+        "and position == 'mean'"
+    )
+
+
+def check_panel(ax, language: str, metric: str, stimuli: str = "parallel") -> None:
+    table = summary(9)
+    for variant, interval, null in zip(VARIANTS, bands(ax, "interval"), bands(ax, "null"), strict=True):
+        expected = rows(table, variant, language, metric, stimuli)
+        (line,) = lines(ax, variant)
+        np.testing.assert_allclose(line.get_ydata(), expected.value)
+        np.testing.assert_array_equal(line.get_xdata(), np.arange(9))
+        np.testing.assert_allclose(interval, expected[["ci_low", "ci_high"]])
+        np.testing.assert_allclose(null, expected[["null_low", "null_high"]])
+
+
+def test_the_three_panels_show_the_summary(all_figures):
+    axes = all_figures["three"].axes
+    for ax, language in zip(axes, ("sw", "hi", "am"), strict=True):
+        check_panel(ax, language, "excess")
+        assert ax.get_ylim() == axes[0].get_ylim()
+    assert [ax.get_title("left") for ax in axes] == [
+        "Swahili (sw): emphasised by Earth",
+        "Hindi (hi): emphasised by Fire",
+        "Amharic (am): emphasised by Earth",
+    ]
+
+
+def test_the_average_shows_raw_and_excess_with_the_mismatched_level(all_figures):
+    raw, excess = all_figures["average"].axes
+    check_panel(raw, "hi", "cosine")
+    check_panel(excess, "hi", "excess")
+    for variant, line in zip(VARIANTS, lines(raw, "mismatched"), strict=True):
+        np.testing.assert_allclose(line.get_ydata(), rows(summary(9), variant, "hi", "cosine").null)
+    assert raw.get_ylim() == excess.get_ylim()
+
+
+def test_other_stimuli_are_drawn_when_asked_for(root):
+    read, _, family = load(root, "--stimuli", "probes")
+    figure = alignment_curves.average(read, family, "hi", "excess")
+    check_panel(figure.axes[1], "hi", "excess", "probes")
+    assert "n = 20 meanings" in figure.texts[0].get_text().replace("\n", " ")
+    assert "--stimuli probes" in figure.texts[0].get_text().replace("\n", " ")
+
+
+def test_the_annotated_curve_is_the_mean_over_the_languages_of_its_variant(all_figures):
+    table = summary(9)
+    for ax, variant, languages in zip(
+        all_figures["annotated"].axes,
+        ("fire", "earth"),
+        (["hi", "bn", "ta"], ["sw", "am", "yo"]),
+        strict=True,
+    ):
+        for i, name in enumerate(("base", "global", variant)):
+            cells = [rows(table, name, language, "excess") for language in languages]
+            mean = sum(cell.select_dtypes("number").to_numpy() for cell in cells) / 3
+            mean = pd.DataFrame(mean, columns=cells[0].select_dtypes("number").columns)
+            (line,) = lines(ax, name)
+            np.testing.assert_allclose(line.get_ydata(), mean.value)
+            np.testing.assert_allclose(bands(ax, "interval")[i], mean[["ci_low", "ci_high"]])
+            np.testing.assert_allclose(bands(ax, "null")[i], mean[["null_low", "null_high"]])
+        singles = [line.get_ydata() for line in lines(ax, "single")]
+        np.testing.assert_allclose(singles, [cell.value for cell in cells])
+        value = mean.value.to_numpy()
+        peak = max(range(9), key=lambda state: value[state])
+        rise = next(state for state in range(9) if value[state] > value[peak] / 2)
+        texts = [text.get_text() for text in ax.texts]
+        assert f"rise: state {rise}" in texts
+        assert f"peak: {value[peak]:.2f} at state {peak}" in texts
+        assert f"fall: −{value[peak] - value[-1]:.2f}" in texts
+
+
+def mean_curve(value, half_width: float = 0.01, null: float = 0.02) -> pd.DataFrame:
+    value = np.asarray(value, float)
+    bounds = {"ci_low": value - half_width, "ci_high": value + half_width, "null": 0 * value}
+    return pd.DataFrame(
+        {"value": value, **bounds, "null_low": 0 * value - null, "null_high": 0 * value + null}
+    )
+
+
+def test_no_phase_is_claimed_inside_the_null_band():
+    assert phases.phases(mean_curve([0.0, 0.02, 0.01])) is None
+    assert phases.phases(mean_curve([-0.3, -0.2, -0.1])) is None
+    assert phases.phases(mean_curve([0.1, 0.5, 0.2])) == phases.Phases(1, 1, 0.5, 0.2 - 0.5)
+    assert phases.phases(mean_curve([0.1, 0.3, 0.5])) == phases.Phases(1, 2, 0.5, 0.0)
+
+
+def test_the_heat_map_shows_levels_and_commitments(all_figures, made):
+    of, matrix = concept_curves(9), pd.read_csv(made / "results" / "toy" / "commitment_matrix.csv")
+    languages = ["hi", "bn", "ta", "sw", "am", "yo", "fr", "es", "ar"]
+    for ax, variant in zip(all_figures["heatmap"].axes, VARIANTS, strict=False):
+        shown = ax.collections[0].get_array()
+        marks = {(t.get_position()[1] - 0.5, t.get_position()[0] - 0.5): t.get_text() for t in ax.texts}
+        expected = {}
+        for (row, concept), (column, language) in itertools.product(
+            enumerate(of[variant]), enumerate(languages)
+        ):
+            assert shown[row, column] == pytest.approx(slow_held_level(of[variant][concept][language], 3))
+            cell = matrix.query("concept_id == @concept and language == @language")[f"{variant}_layer"].item()
+            if not np.isnan(cell):
+                expected[row, column] = f"{cell:.0f}"
+        assert marks == expected
+        assert ax.get_title("left").endswith(f"committed {len(expected)} of 180")
+        null = rows(summary(9), variant, "hi", "cosine").null.to_numpy()
+        assert shown[21, 0] == pytest.approx(slow_held_level(null, 3))
+        assert shown.mask[20].all()
+    assert 0 < matrix.earth_layer.notna().sum() < 180
+    assert "threshold 0.85" in all_figures["heatmap"].axes[-1].get_xlabel()
+
+
+def test_a_heat_map_without_a_summary_says_that_nothing_is_known_of_mismatched_pairs(root):
+    (root / "results" / "toy" / "alignment_summary.csv").unlink()
+    args = cli.parser("").parse_args(["--family", "toy", "--root", str(root)])
+    paths, family, _ = cli.context(args)
+    figure = heatmap.draw(held.load(args, paths, family), family)
+    assert figure.axes[0].get_ylim() == (20, 0)  # no row beside the concepts'
+    assert "Mismatched pairs: not measured" in figure.texts[0].get_text().replace("\n", " ")
+
+
+def test_a_variant_has_one_colour_everywhere(all_figures, root):
+    for name in ("three", "average", "annotated"):
+        for ax in all_figures[name].axes:
+            for variant in VARIANTS:
+                for line in lines(ax, variant):
+                    assert to_hex(line.get_color()).upper() == style.LOOKS[variant].colour
+    (ax, *_) = figures(root, "--variants", "earth")["three"].axes
+    assert to_hex(lines(ax, "earth")[0].get_color()).upper() == style.LOOKS["earth"].colour
+    looks = style.looks(load(root)[2])
+    assert len({(look.colour, look.marker) for look in looks.values()}) == len(looks) == 7
+
+
+# What the auditor blocks
+
+
+def write_audit(root, *found: tuple[str, str, dict]) -> None:
+    """found: (id, severity, where) of each finding."""
+    made = [
+        Finding(
+            id=name, severity=severity, languages=[], variants=[], evidence={"sentence": name},
+            blocks=[Claim(where=where, text=name)],
+        )
+        for name, severity, where in found
+    ]  # fmt: skip
+    findings.write(root / "results" / "toy", made, {})
+
+
+def note(figure) -> str:
+    return figure.texts[0].get_text().replace("\n", " ")
+
+
+def legend_texts(figure) -> list[str]:
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+FIRE_EARLY = {"variant": ["fire"], "language": ["hi"], "metric": ["excess"], "position": ["mean"]}
+
+
+def test_exactly_the_blocked_states_have_open_markers(root):
+    write_audit(
+        root,
+        ("early/parallel", "high", FIRE_EARLY | {"state": [0, 1, 4], "claim": ["level"]}),
+        ("warning", "low", {"state": [7]}),
+        ("elsewhere", "high", {"stimuli": ["probes"]}),
+        ("an_effect", "high", {"claim": ["effect"]}),
+    )
+    drawn = figures(root)
+    for ax, language in zip(drawn["three"].axes, ("sw", "hi", "am"), strict=True):
+        for variant in VARIANTS:
+            expected = rows(summary(9), variant, language, "excess").value.to_numpy()
+            at = [0, 1, 4] if (variant, language) == ("fire", "hi") else []
+            (line,) = lines(ax, variant)
+            assert np.flatnonzero(np.isnan(line.get_ydata())).tolist() == at
+            np.testing.assert_allclose(np.delete(line.get_ydata(), at), np.delete(expected, at))
+            hollow = lines(ax, f"blocked {variant}")
+            assert len(hollow) == bool(at)
+            for marks in hollow:
+                assert marks.get_xdata().tolist() == at
+                np.testing.assert_allclose(marks.get_ydata(), expected[at])
+                assert marks.get_markerfacecolor() == "white"
+    assert "3 of 108 points drawn (early 3)" in note(drawn["three"])
+    assert "3 of 72 points drawn (early 3)" in note(drawn["average"])
+    assert "blocks none of the 108 points drawn" in note(drawn["three raw"])
+    assert "blocked by the auditor" in legend_texts(drawn["three"])
+    assert "blocked by the auditor" not in legend_texts(drawn["three raw"])
+    for figure in drawn.values():
+        assert_legible(figure)
+
+
+def test_a_mean_is_blocked_where_one_of_its_languages_is_and_then_has_no_phases(root):
+    mean = sum(
+        rows(summary(9), "fire", language, "excess").value.to_numpy() for language in ("hi", "bn", "ta")
+    )
+    peak = int(mean.argmax())
+    write_audit(root, ("taken/away", "medium", FIRE_EARLY | {"state": [peak]}))
+    fire, earth = annotated(root).axes
+    assert [text.get_text() for text in fire.texts] == ["blocked: taken/away"]
+    assert any(text.get_text().startswith("peak: ") for text in earth.texts)
+    assert lines(fire, "blocked fire")[0].get_xdata().tolist() == [peak]
+    assert [line.get_xdata().tolist() for line in lines(fire, "blocked single")] == [[peak]]
+    write_audit(root, ("a_peak", "high", {"variant": ["fire"], "language": ["bn"], "claim": ["peak"]}))
+    fire, _ = annotated(root).axes
+    assert [text.get_text() for text in fire.texts] == ["blocked: a_peak"]
+    assert not lines(fire, "blocked fire")
+    write_audit(root, ("the_last", "high", {"variant": ["earth"], "state": [8]}))
+    _, earth = annotated(root).axes
+    assert {"fall: blocked"} == {t.get_text() for t in earth.texts if t.get_text().startswith("fall")}
+
+
+def struck(ax) -> set[tuple[int, int]]:
+    """(row, column) of the cells that are struck through."""
+    return {(int(line.get_ydata()[0]), int(line.get_xdata()[0])) for line in lines(ax, "struck")}
+
+
+def test_blocked_commitments_are_struck_through(root):
+    matrix = pd.read_csv(root / "results" / "toy" / "commitment_matrix.csv")
+    state = int(matrix.query("language == 'yo'").earth_layer.min())
+    at = {"variant": ["earth"], "language": ["yo"], "state": [state], "stimuli": ["probes"]}
+    write_audit(
+        root,
+        ("raw/probes", "high", at | {"metric": ["cosine"], "position": ["mean"], "claim": ["level"]}),
+        ("of_excess", "high", {"metric": ["excess"]}),
+        ("of_last", "high", {"position": ["last"]}),
+    )
+    _, levels, family = load(root)
+    figure = heatmap.draw(levels, family)
+    expected = {
+        (i, 5) for i, layer in enumerate(matrix.query("language == 'yo'").earth_layer) if layer == state
+    }
+    for ax, variant in zip(figure.axes, VARIANTS, strict=False):
+        found = expected if variant == "earth" else set()
+        assert struck(ax) == found
+        count = matrix[f"{variant}_layer"].notna().sum()
+        title = " ".join(ax.get_title("left").split())
+        assert title.endswith(f"committed {count} ({len(found)} blocked) of 180")
+    assert 0 < len(expected) < matrix.earth_layer.notna().sum()
+    assert f"(raw {len(expected)})" in note(figure)
+    assert_legible(figure)
+
+
+def test_without_an_audit_the_figures_say_so(all_figures, made):
+    for figure in (*all_figures.values(), robust(made)[0]):
+        assert "Not audited." in note(figure)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"findings": [{"id": "x"}]}', '{"findings": null}'])
+@pytest.mark.parametrize("script", SCRIPTS, ids=named)
+def test_a_damaged_audit(script, content, root, capsys):
+    (root / "results" / "toy" / "artifact_audit.json").write_text(content)
+    assert COMMAND in fails(script, root, capsys)
+
+
+# Robustness
+
+
+def robust(root, *options: str):
+    """(figure, table drawn)"""
+    args = robustness.parser().parse_args(["--family", "toy", "--root", str(root), *options])
+    paths, family, _ = cli.context(args)
+    audit = blocked.load(paths, family)
+    table, _ = robustness.load(args, paths.results("toy") / "robustness.csv", family, audit)
+    return robustness.draw(table, family, audit, "the command"), table
+
+
+@pytest.mark.parametrize("stimuli", ["parallel", "probes"])
+def test_the_robustness_cells_are_the_table(made, stimuli):
+    figure, _ = robust(made, *(() if stimuli == "parallel" else ("--stimuli", stimuli)))
+    grids = list(itertools.product(("simple", "did"), ("fire", "earth")))
+    for ax, (contrast, variant) in zip(figure.axes, grids, strict=False):
+        table = effects().query("stimuli == @stimuli")
+        table = table[(table.contrast == contrast) & (table.variant == variant)]
+        shown = ax.collections[0].get_array()
+        texts = {(int(t.get_position()[1]), int(t.get_position()[0])): t.get_text() for t in ax.texts}
+        for y, x in itertools.product(range(2), range(3)):
+            cell = table[
+                (table.position == ("last", "mean")[y]) & (table.metric == ("cosine", "excess", "mexa")[x])
+            ]
+            assert bool(shown.mask[y, x]) == cell.empty
+            if cell.empty:
+                continue
+            row = cell.iloc[0]
+            expected = min(max(2 * row.value / (row.ci_high - row.ci_low), -6), 6)
+            assert shown[y, x] == pytest.approx(expected)
+            number = f"{row.value:+.2f}".replace("-", "−")
+            assert texts.pop((y, x), None) == (number if row.survives else None)
+        assert not texts
+        assert {patch.get_xy() for patch in ax.patches if patch.get_label() == "primary"} == {(1, 1)}
+        assert not struck(ax)
+    assert f"n = {200 if stimuli == 'parallel' else 20} meanings" in note(figure)
+    assert_legible(figure)
+
+
+def test_an_interval_without_width_is_no_lack_of_effect():
+    table = pd.DataFrame({"value": [0.5, -0.5, 0.0], "ci_low": [0.5, -0.5, 0.0], "ci_high": [0.5, -0.5, 0.0]})
+    assert robustness.strength(table).tolist() == [np.inf, -np.inf, 0]
+
+
+def test_blocked_effects_are_struck_through(root):
+    at = {"stimuli": ["parallel"], "position": ["last"], "metric": ["cosine"], "state": [3]}
+    write_audit(
+        root,
+        ("of_fire", "high", at | {"language": ["ta"], "claim": ["effect"]}),
+        ("of_base_elsewhere", "high", at | {"variant": ["base"], "language": ["fr"]}),
+        ("a_level", "high", {"claim": ["level", "peak"]}),
+        ("unresolved", "low", {"resolved": [False]}),
+    )
+    figure, table = robust(root)
+    assert [struck(ax) for ax in figure.axes[:4]] == [{(0, 0)}, set(), {(0, 0)}, set()]
+    assert "2 of 20 effects (of_fire 2)" in note(figure)
+    assert table.blocked.notna().sum() == 2
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text.replace("survives", "holds"),
+        lambda text: text.replace("True", "perhaps"),
+        lambda text: text.replace(",simple,", ",odd,"),
+        lambda text: text.replace("fire,", "flame,"),
+        lambda text: text.replace(",3,", ",,"),
+        lambda text: text.replace(",0.001,", ",0.001,x"),
+        lambda text: "",
+    ],
+)
+def test_a_damaged_robustness_table(damage, root, capsys):
+    path = root / "results" / "toy" / "robustness.csv"
+    path.write_text(damage(path.read_text()))
+    assert COMMAND in fails(robustness, root, capsys)
+
+
+def test_what_robustness_was_not_measured(root, capsys):
+    assert "no stimuli 'flores', only probes, parallel" in fails(
+        robustness, root, capsys, "--stimuli", "flores"
+    )
+    assert "no variant 'base', only fire, earth" in fails(robustness, root, capsys, "--variants", "base")
+    path = root / "results" / "toy" / "robustness.csv"
+    path.write_text(path.read_text().splitlines()[0])
+    assert "no finding" in fails(robustness, root, capsys)
+
+
+# What a reader can read
+
+
+def texts_shown(figure) -> list:
+    """Every text that is drawn: tick labels only where the tick is within the axis."""
+    shown = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
+    for ax in figure.axes:
+        shown += [*ax.texts, ax._left_title, ax.title, ax.xaxis.label, ax.yaxis.label]
+        for axis in (ax.xaxis, ax.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            shown += [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+    return [text for text in shown if text.get_visible() and text.get_text().strip()]
+
+
+def assert_legible(figure) -> None:
+    figure.draw_without_rendering()
+    shown = [(text, text.get_window_extent()) for text in texts_shown(figure)]
+    canvas = figure.bbox
+    for text, box in shown:
+        assert text.get_fontsize() >= 9, text
+        assert canvas.x0 <= box.x0 < box.x1 <= canvas.x1, f"cut off: {text}"
+        assert canvas.y0 <= box.y0 < box.y1 <= canvas.y1, f"cut off: {text}"
+    for (one, a), (other, b) in itertools.combinations(shown, 2):
+        apart = a.x1 <= b.x0 or b.x1 <= a.x0 or a.y1 <= b.y0 or b.y1 <= a.y0
+        assert apart, f"{one} overlaps {other}"
+
+
+@pytest.mark.parametrize("name", ["three", "three raw", "average", "annotated", "heatmap"])
+def test_no_text_is_cut_off_or_overlaps(all_figures, name):
+    assert_legible(all_figures[name])
+
+
+@pytest.mark.parametrize("variants", ["base,global,fire,earth,water,mine", "fire"])
+def test_nor_with_37_states_and_more_or_fewer_variants(tmp_path, variants):
+    root = make_root(tmp_path, 37, variants.split(","))
+    for figure in figures(root, "--variants", variants).values():
+        assert_legible(figure)
+
+
+@pytest.mark.parametrize("peak", [0, 1, 5, 8])
+@pytest.mark.parametrize("width", [0.6, 9.0])
+def test_the_labels_of_the_phases_keep_apart_wherever_the_peak_is(made, peak, width):
+    read, _, family = load(made)
+    bump = np.exp(-(((np.arange(9) - peak) / width) ** 2))
+    flat = dict.fromkeys(("value", "ci_low", "ci_high"), bump)
+    read = dataclasses.replace(read, rows={key: table.assign(**flat) for key, table in read.rows.items()})
+    assert_legible(annotated_curve.draw(read, family))
+
+
+# What goes wrong
+
+
+def fails(script, root, capsys, *options: str) -> str:
+    """The one line that the script ends with; nothing is written."""
+    assert script.main(["--family", "toy", "--root", str(root), *options]) == 1
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("error: ")
+    assert len(error.splitlines()) == 1
+    assert not (root / "assets").exists()
+    return error
+
+
+COMMAND = "uv run concept_alignment.py --family toy"
+CURVES = (alignment_curves, annotated_curve)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=named)
+def test_missing_results(script, root, capsys):
+    shutil.rmtree(root / "results")
+    assert COMMAND in fails(script, root, capsys)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text.replace("null_low", "lower"),
+        lambda text: text[: len(text) // 2].rpartition(",")[0],
+        lambda text: "\n".join(text.splitlines()[:-14]),
+        lambda text: text.replace(",3,", ",three,"),
+        lambda text: text.replace(",0.0,", ",inf,"),
+        lambda text: text.splitlines()[0],
+        lambda text: "",
+    ],
+)
+def test_a_damaged_summary(damage, root, capsys):
+    path = root / "results" / "toy" / "alignment_summary.csv"
+    table = pd.read_csv(path)
+    path.write_text(damage(table[table.stimuli == "parallel"].to_csv(index=False)))
+    assert COMMAND in fails(alignment_curves, root, capsys, "--position", "last")
+
+
+@pytest.mark.parametrize("script", CURVES, ids=named)
+@pytest.mark.parametrize(
+    ("options", "there"),
+    [
+        (("--stimuli", "flores"), "only probes, parallel"),
+        (("--position", "focus"), "only mean, last"),
+        (("--variants", "base,water"), "only base, global, fire, earth"),
+    ],
+)
+def test_what_was_not_measured_is_named_with_what_was(script, options, there, root, capsys):
+    error = fails(script, root, capsys, *options)
+    assert options[1].split(",")[-1] in error
+    assert there in error
+
+
+def test_a_metric_or_language_that_is_not_there(root, capsys):
+    assert "no metric 'rank', only excess, cosine" in fails(
+        alignment_curves, root, capsys, "--metric", "rank"
+    )
+    path = root / "results" / "toy" / "alignment_summary.csv"
+    pd.read_csv(path).query("language != 'yo'").to_csv(path, index=False)
+    assert "no language 'yo', only hi, bn" in fails(annotated_curve, root, capsys)
+
+
+def test_a_variant_that_emphasises_nothing_cannot_be_annotated(root, capsys):
+    error = fails(annotated_curve, root, capsys, "--variants", "base,global")
+    assert "emphasised by base, global, only by fire, earth, water" in error
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("commitment_matrix.csv", lambda text: text.replace("concept_id", "id")),
+        ("commitment_matrix.csv", lambda text: text.splitlines()[0]),
+        ("commitment_matrix.csv", lambda text: text.replace(",hi,", ",xx,")),
+        ("commitment_matrix.csv", lambda text: text.replace("C01,", "C77,")),
+        ("commitment_matrix.csv", lambda text: text.replace(",,,,", ",0,0,0,0").replace(",,,", ",0,0,0")),
+        ("alignment_curves.json", lambda text: text[:-40]),
+        ("alignment_curves.json", lambda text: text.replace('"threshold"', '"other"')),
+        ("alignment_curves.json", lambda text: text.replace('"earth"', '"late"')),
+        ("alignment_curves.json", lambda text: text.replace("-0.09", "null", 1)),
+        ("alignment_summary.csv", lambda text: text.replace("probes", "flores")),
+    ],
+)
+def test_a_damaged_input_of_the_heat_map(name, damage, root, capsys):
+    path = root / "results" / "toy" / name
+    before = path.read_text()
+    path.write_text(damage(before))
+    assert path.read_text() != before
+    assert COMMAND in fails(heatmap, root, capsys)
+
+
+def test_a_variant_absent_from_the_matrix_has_no_panel(root):
+    path = root / "results" / "toy" / "commitment_matrix.csv"
+    pd.read_csv(path).drop(columns="global_layer").to_csv(path, index=False)
+    _, levels, family = load(root)
+    titles = [ax.get_title("left").split("\n")[0] for ax in heatmap.draw(levels, family).axes]
+    assert titles == ["Base", "Fire", "Earth", ""]  # the last is the colour bar
+
+
+# held_level
+
+
+def slow_held_level(curve, consecutive: int) -> float | None:
+    best = None
+    for start in range(len(curve) - consecutive + 1):
+        lowest = min(curve[start : start + consecutive])
+        best = lowest if best is None or lowest > best else best
+    return best
+
+
+CURVE = st.lists(st.floats(-1, 1), min_size=1, max_size=40)
+
+
+@given(CURVE, st.integers(1, 6))
+def test_held_level_is_the_best_of_the_runs_minima(curve, consecutive):
+    assert held_level(curve, consecutive) == slow_held_level(curve, consecutive)
+
+
+@given(CURVE, st.floats(-1, 1), st.integers(1, 6))
+def test_a_curve_commits_exactly_where_it_holds_the_threshold(curve, threshold, consecutive):
+    level = held_level(curve, consecutive)
+    commits = commitment_layer(curve, threshold, consecutive) is not None
+    assert commits == (level is not None and level >= threshold)
+    if level is not None:
+        assert commitment_layer(curve, level, consecutive) is not None
+
+
+@given(CURVE, st.integers(1, 5))
+def test_held_level_falls_with_a_longer_run(curve, consecutive):
+    level, longer = held_level(curve, consecutive), held_level(curve, consecutive + 1)
+    assert longer is None or (level is not None and level >= longer)
+    assert held_level(np.negative(curve), 1) == -min(curve)
+    assert held_level(curve, 1) == max(curve)
+
+
+def test_held_level_refuses_what_commitment_layer_refuses():
+    for refused in ([0.1, np.nan], [np.inf]):
+        with pytest.raises(ValueError, match="not finite"):
+            held_level(refused, 1)
+    with pytest.raises(ValueError, match="at least 1"):
+        held_level([0.5], 0)
