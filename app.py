@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from probe import cli
+from probe.conventions import EMBEDDED_FAMILY
 from probe.paths import Paths
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = cli.parser(__doc__, default_family="nano-aya")
+    parser = cli.parser(__doc__, default_family=EMBEDDED_FAMILY)
     parser.add_argument("--demo", action="store_true", help="results alone, no model is loaded")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
     parser.add_argument("--port", type=int, help="port to listen at (the first free one from 7860 on)")

@@ -22,12 +22,13 @@ import pandas as pd
 
 from probe import cli, files
 from probe.activations.opening import open_stores
-from probe.activations.store import PRIMARY_POSITION, ActivationStore
+from probe.activations.store import ActivationStore
 from probe.alignment import concept_map
 from probe.alignment import reanalysis as published
 from probe.alignment.commitment import CONSECUTIVE, THRESHOLD, commitment_layer, commitment_matrix
-from probe.alignment.measure import PRIMARY_METRIC, Measurement, measure
+from probe.alignment.measure import Measurement, measure
 from probe.audit import findings
+from probe.conventions import PRIMARY_METRIC, PRIMARY_POSITION
 from probe.errors import ProbeError
 from probe.families import Family
 from probe.paths import Paths

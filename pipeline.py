@@ -19,16 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from probe import cli, files
+from probe.conventions import EMBEDDED_FAMILY
 from probe.families import Family
 from probe.paths import REPOSITORY, Paths
 
 log = logging.getLogger(__name__)
 
-EMBEDDED = "nano-aya"
-
 
 def parser() -> argparse.ArgumentParser:
-    parser = cli.parser(__doc__, default_family=EMBEDDED)
+    parser = cli.parser(__doc__, default_family=EMBEDDED_FAMILY)
     parser.add_argument("--force", action="store_true", help="run every stage, up to date or not")
     return parser
 

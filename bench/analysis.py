@@ -23,9 +23,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from probe.activations.store import POSITIONS, SHARD_SIZE, Activations, ActivationStore
+from probe.activations.store import SHARD_SIZE, Activations, ActivationStore
 from probe.alignment import cells as alignment
 from probe.alignment import measure as measurement
+from probe.conventions import POSITIONS
 from probe.families import Family, Variant
 from probe.files import write_bytes
 from probe.languages import LANGUAGES, PIVOT, TARGETS

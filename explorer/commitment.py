@@ -11,8 +11,8 @@ from explorer import controls, figures, rows
 from explorer.controls import Control
 from explorer.figures import Theme, View, numbers
 from explorer.tables import Results, subset
-from probe.activations.store import PRIMARY_POSITION
 from probe.alignment.commitment import CONSECUTIVE, THRESHOLD, commitment_states
+from probe.conventions import PRIMARY_POSITION
 from probe.families import Family
 from probe.languages import TARGETS, label
 from viz.held import by_region

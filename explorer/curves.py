@@ -10,8 +10,8 @@ from explorer.controls import Control
 from explorer.figures import Theme, View
 from explorer.lines import Extra, Series
 from explorer.tables import Results, subset
-from probe.activations.store import POSITIONS, PRIMARY_POSITION
 from probe.alignment.commitment import CONSECUTIVE, THRESHOLD, commitment_layer
+from probe.conventions import POSITIONS, PRIMARY_METRIC, PRIMARY_POSITION
 from probe.errors import ProbeError
 from probe.families import Family
 from probe.languages import TARGETS
@@ -25,7 +25,6 @@ HOW = (
 )
 PLOTS = ("by_state", "at_state")
 NOTE = "below"
-PRIMARY_METRIC = "excess"
 AVERAGE = "average"
 SHOWN = ("sw", "hi", "am")  # the languages of the original study's figure
 STORED = {"stimuli": "probes", "position": PRIMARY_POSITION, "metric": "cosine"}  # of single sentences

@@ -9,7 +9,7 @@ from explorer.controls import Control
 from explorer.figures import Mark, Theme, View
 from explorer.lines import Series
 from explorer.tables import Results, subset
-from probe.activations.store import POSITIONS, PRIMARY_POSITION
+from probe.conventions import POSITIONS, PRIMARY_POSITION
 from probe.families import Family
 from probe.languages import TARGETS, label
 

@@ -6,11 +6,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from probe.conventions import DEFAULT_FAMILY
 from probe.errors import ProbeError
 from probe.families import Family, load_family
 from probe.paths import REPOSITORY, Paths
-
-DEFAULT_FAMILY = "tiny-aya"
 
 
 def parser(docstring: str | None, default_family: str = DEFAULT_FAMILY) -> argparse.ArgumentParser:

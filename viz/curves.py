@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from probe import files
-from probe.activations.store import PRIMARY_POSITION
+from probe.conventions import PRIMARY_POSITION
 from probe.errors import ProbeError
 from probe.families import Family
 from probe.paths import Paths

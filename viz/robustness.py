@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from probe import cli, files
-from probe.activations.store import POSITIONS, PRIMARY_POSITION
+from probe.conventions import POSITIONS, PRIMARY_POSITION
 from probe.errors import ProbeError
 from probe.families import Family
 from probe.languages import label

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from probe.activations.store import PRIMARY_POSITION, ActivationStore
+from probe.activations.store import ActivationStore
+from probe.conventions import PRIMARY_POSITION
 from probe.errors import ProbeError
 from probe.families import Family
 

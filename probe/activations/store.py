@@ -39,8 +39,6 @@ DTYPES = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}  # safetensors' names 
 CACHED = 2**17  # values widened at once: what a core keeps near it
 SIGN_AND_BELOW = np.int32(0x0FFFE000 - 2**31)
 WIDENED = np.float32(2.0 ** (127 - 15))
-POSITIONS = ("last", "content", "mean", "focus")
-PRIMARY_POSITION = "mean"
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from itertools import groupby
 import numpy as np
 import pandas as pd
 
-from probe.activations.store import POSITIONS, PRIMARY_POSITION, ActivationStore
+from probe.activations.store import ActivationStore
 from probe.alignment import confounders
+from probe.conventions import POSITIONS, PRIMARY_POSITION
 from probe.languages import PIVOT, TARGETS
 from probe.stats import metrics, resampling
 from probe.stimuli.manifest import Manifest, Stimulus

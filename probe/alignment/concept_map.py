@@ -11,7 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from probe.activations.store import PRIMARY_POSITION, ActivationStore
+from probe.activations.store import ActivationStore
+from probe.conventions import PRIMARY_POSITION
 from probe.errors import ProbeError
 from probe.languages import LANGUAGES
 from probe.stimuli.manifest import Manifest

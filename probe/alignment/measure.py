@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from probe.activations.store import PRIMARY_POSITION, ActivationStore
+from probe.activations.store import ActivationStore
 from probe.alignment import cells as alignment
 from probe.alignment import confounders, effects, peaks, robustness
 from probe.alignment.cells import Cell
 from probe.alignment.commitment import commitment_sensitivity
 from probe.audit import checks as audit
 from probe.audit.findings import Finding
+from probe.conventions import PRIMARY_METRIC, PRIMARY_POSITION
 from probe.errors import ProbeError
 from probe.families import Family
 from probe.languages import LANGUAGES, PIVOT
@@ -27,7 +28,6 @@ from probe.stimuli.manifest import Manifest
 
 log = logging.getLogger(__name__)
 
-PRIMARY_METRIC = "excess"
 COMPARED = ("excess", "cosine")  # variants are compared, and commitment is told, on these
 AUDITED = ("cosine", "excess", "p1", "mexa")
 NORM_POSITION = "content"  # one token: the length of a mean of normed vectors varies again

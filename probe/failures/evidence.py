@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student_t
 
-from probe.activations.store import PRIMARY_POSITION, ActivationStore
+from probe.activations.store import ActivationStore
+from probe.conventions import PRIMARY_POSITION
 from probe.errors import ProbeError
 from probe.languages import PIVOT, TARGETS
 from probe.stats import metrics, resampling

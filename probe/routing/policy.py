@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from probe.activations.store import PRIMARY_POSITION
 from probe.alignment.effects import PLACEBO
+from probe.conventions import PRIMARY_POSITION
 from probe.errors import ProbeError
 from probe.families import Family, load_family
 from probe.files import read_csv

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probe.activations.store import POSITIONS, Activations, ActivationStore
+from probe.activations.store import Activations, ActivationStore
 from probe.alignment import cells as alignment
+from probe.conventions import POSITIONS
 from probe.languages import PIVOT
 from probe.paths import REPOSITORY
 from probe.stats import metrics
