@@ -150,7 +150,7 @@ def test_the_auditor_flags_the_full_stop_and_the_summary_names_no_blocked_claim(
 
 def test_processes_side_by_side_measure_what_one_does(analysed, monkeypatch):
     before = (analysed / "results" / "tiny" / "alignment_summary.csv").read_bytes()
-    monkeypatch.setattr("probe.alignment.cells.measure.WORTH_A_PROCESS", 0)
+    monkeypatch.setattr("probe.alignment.measure.WORTH_A_PROCESS", 0)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     assert concept_alignment.main(["--family", "tiny", "--root", str(analysed), "--threshold", "0.2"]) == 0
     assert (analysed / "results" / "tiny" / "alignment_summary.csv").read_bytes() == before
