@@ -159,9 +159,11 @@ def _texts(sides: tuple) -> tuple[list[str], list[str]]:
     return pivot, target
 
 
-def cells(store: ActivationStore, manifest: Manifest, variant: str) -> Iterator[Cell]:
+def cells(
+    store: ActivationStore, manifest: Manifest, variant: str, positions: Sequence[str] = POSITIONS
+) -> Iterator[Cell]:
     """Every combination, measured in one variant. Raises MissingActivations where a stimulus is missing."""
-    for kind, position in combinations(manifest):
+    for kind, position in combinations(manifest, positions):
         chosen = samples(store, manifest, kind, position)
         most = max((len(sample.pairs) for sample in chosen.values()), default=0)
         blocks = [
@@ -176,11 +178,11 @@ def cells(store: ActivationStore, manifest: Manifest, variant: str) -> Iterator[
             yield Cell(variant, kind, position, language, sample, found, table)
 
 
-def combinations(manifest: Manifest) -> Iterator[tuple[str, str]]:
+def combinations(manifest: Manifest, positions: Sequence[str]) -> Iterator[tuple[str, str]]:
     """(kind of stimuli, position) of all that is measured; only probes have a focus word."""
     for kind in KINDS:
         if manifest.of_kind(kind):
-            yield from ((kind, position) for position in (POSITIONS if kind == "probes" else POSITIONS[:-1]))
+            yield from ((kind, each) for each in positions if each != "focus" or kind == "probes")
 
 
 def state_blocks(n: int, n_states: int, d_model: int) -> list[slice]:

@@ -5,6 +5,7 @@ denominator and every median.
 """
 
 from collections.abc import Mapping
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -158,12 +159,18 @@ def committed(states: np.ndarray) -> dict:
     states: (n,) as from `commitment_states`. Raises ValueError for n = 0.
     """
     count, n = int(np.isfinite(states).sum()), len(states)
-    ends = binomtest(count, n).proportion_ci(CONFIDENCE, method="wilson")
+    low, high = _wilson(count, n)
     return {
         "committed": count,
         "n": n,
         "fraction": count / n,
-        "ci_low": ends.low,
-        "ci_high": ends.high,
+        "ci_low": low,
+        "ci_high": high,
         "censored_median": _known(float(attained_quantile(states, 0.5))),
     }
+
+
+@cache
+def _wilson(count: int, n: int) -> tuple[float, float]:
+    ends = binomtest(count, n).proportion_ci(CONFIDENCE, method="wilson")
+    return ends.low, ends.high

@@ -4,7 +4,7 @@ of it is the auditor's to judge (`probe.audit.judge`)."""
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -19,7 +19,7 @@ from probe.alignment import cells, confounders, controls, effects, peaks, robust
 from probe.alignment.cells import Cell
 from probe.alignment.commitment import CURVE_DECIMALS, commitment_sensitivity
 from probe.alignment.multiplicity import over_languages
-from probe.conventions import PRIMARY_METRIC, PRIMARY_POSITION
+from probe.conventions import POSITIONS, PRIMARY_METRIC, PRIMARY_POSITION
 from probe.errors import ProbeError
 from probe.families import Family
 from probe.languages import PIVOT
@@ -118,10 +118,16 @@ class _Gathered:
             getattr(self, name).extend(getattr(other, name))
 
 
-def measure(stores: dict[str, ActivationStore], manifest: Manifest, family: Family) -> Measurement:
+def measure(
+    stores: dict[str, ActivationStore],
+    manifest: Manifest,
+    family: Family,
+    positions: Sequence[str] = POSITIONS,
+) -> Measurement:
     """Every number of stage 3. Raises MissingActivations where a stimulus was not extracted."""
     gathered = _Gathered()
-    for part in _each(_gather, [(store, manifest, variant) for variant, store in stores.items()]):
+    work = [(store, manifest, variant, positions) for variant, store in stores.items()]
+    for part in _each(_gather, work):
         gathered.join(part)
     if not gathered.rows:
         raise ProbeError(f"no language has {cells.MIN_PAIRS} sentences that match the pivot's")
@@ -141,11 +147,11 @@ def measure(stores: dict[str, ActivationStore], manifest: Manifest, family: Fami
     )
 
 
-def _gather(store: ActivationStore, manifest: Manifest, variant: str) -> _Gathered:
+def _gather(store: ActivationStore, manifest: Manifest, variant: str, positions: Sequence[str]) -> _Gathered:
     """One variant's share of the work."""
     gathered = _Gathered()
     primary: dict[str, list[Cell]] = defaultdict(list)
-    for cell in cells.cells(store, manifest, variant):
+    for cell in cells.cells(store, manifest, variant, positions):
         gathered.add(cell)
         if cell.position == PRIMARY_POSITION:
             primary[cell.stimuli].append(cell)
@@ -154,7 +160,9 @@ def _gather(store: ActivationStore, manifest: Manifest, variant: str) -> _Gather
     return gathered
 
 
-def _each(gather: Callable, work: list[tuple[ActivationStore, Manifest, str]]) -> Iterator[_Gathered]:
+def _each(
+    gather: Callable, work: Sequence[tuple[ActivationStore, Manifest, str, Sequence[str]]]
+) -> Iterator[_Gathered]:
     """`gather` of every variant, in order; side by side where there is enough to do for a process to pay."""
     workers = min(os.cpu_count() or 1, len(work), MOST_WORKERS)
     if workers == 1 or len(list(work[0][1])) < WORTH_A_PROCESS:

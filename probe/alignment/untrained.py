@@ -1,6 +1,8 @@
-"""What networks of a family's shape score before they have learnt anything: shared tokens, and the order of chance.
+"""What networks of a family's shape score before they have learnt anything: shared tokens, and the order of
+chance.
 
-Permuted pairs do not show it: a random network sees shared tokens, lengths and frames as well as a trained one.
+Permuted pairs do not show it: a random network sees shared tokens, lengths and frames as well as a trained
+one.
 """
 
 from collections.abc import Iterable, Iterator

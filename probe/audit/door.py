@@ -140,7 +140,7 @@ def _rule_finding(reason: str, kind: str, rows: pd.DataFrame, of: int) -> Findin
 
 
 SENTENCES: dict[str, str] = {
-    "too_few_groups": f"fewer than {rules.MIN_MEANINGS} meanings, or {rules.MIN_GROUPS} independent groups of them",
+    "too_few_groups": f"fewer than {rules.MIN_MEANINGS} meanings, or {rules.MIN_GROUPS} independent groups",
     "not_significant": "the interval reaches chance, or Holm's p over languages is not below 0.05",
     "nothing_without_shared": "what is left at no shared tokens, names, numbers, marks and lengths reaches 0",
     "retrieval_at_chance": "the translation is not found among the other sentences more often than by chance",

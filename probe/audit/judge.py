@@ -1,5 +1,6 @@
 """Stage 3's last step: what the auditor found in a measurement, and the verdict of every row."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -63,8 +64,9 @@ def measure_and_judge(
     manifest: Manifest,
     family: Family,
     untrained: pd.DataFrame | None = None,
+    positions: Sequence[str] = POSITIONS,
 ) -> Judged:
-    return judge(measure(stores, manifest, family), stores, manifest, family, untrained)
+    return judge(measure(stores, manifest, family, positions), stores, manifest, family, untrained)
 
 
 def _evidence(
@@ -92,7 +94,9 @@ def _saturated(effects: pd.DataFrame, beside: pd.DataFrame) -> list[Finding]:
     rows = effects.loc[beside.index][beside.saturated & claimable(effects.loc[beside.index])]
     if rows.empty:
         return []
-    sentence = f"{len(rows)} effects rest on one measure: the ranks of both variants are at their ceiling, or at chance"
+    sentence = (
+        f"{len(rows)} effects rest on one measure: the ranks of both variants are at ceiling or at chance"
+    )
     return [
         Finding(
             id="rank_saturated",

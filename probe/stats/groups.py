@@ -7,7 +7,7 @@ they give intervals two to three times too narrow. A `Groups` holds a factor for
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -92,6 +92,7 @@ class Groups:
         return self.coarsest % count
 
 
+@cache
 def multinomial(count: int, resamples: int = N_RESAMPLES) -> np.ndarray:
     """(resamples, count) float64: how often each of `count` is drawn, at least two of them different."""
     rng = np.random.default_rng(SEED)

@@ -56,9 +56,8 @@ def infer_mean(items: np.ndarray, groups: Groups, one_sided: bool = False, famil
     below, above = _quantiles(studentised, (1 - CONFIDENCE) / 2)
     reach = student_t.ppf((1 + CONFIDENCE) / 2, df)
     low, high = value - np.maximum(reach, above) * error, value + np.maximum(reach, -below) * error
-    t = np.divide(
-        value, error, out=np.where(np.abs(value) <= ROUNDING, 0.0, np.inf * np.sign(value)), where=~fixed
-    )
+    unbounded = np.where(np.abs(value) <= ROUNDING, 0.0, np.copysign(np.inf, value))
+    t = np.divide(value, error, out=unbounded, where=~fixed)
     single, joint = _p_values(t, df, studentised, 1 if one_sided else 2, families)
     least = 2.0 ** (1 - int(codes.max() + 1))
     single, joint = np.maximum(single, least), np.maximum(joint, least)

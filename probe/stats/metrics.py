@@ -30,6 +30,7 @@ MANY = 50  # above so many sentences ...
 FEW_PERMUTATIONS = 200  # ... a relabelled null takes so many: one costs n^2, and p is still resolved to 0.005
 CACHED = 2**16  # cells that are relabelled at once: what a core keeps near it
 DECIMALS = 5  # cosines that agree to so many are tied: a processor, not the model, tells closer ones apart
+COLUMN_BITS = 24  # of a whole number that holds a score and its column
 LOST = 1e-12  # share of a squared length that float32 vectors keep, by rounding, when they are all the same
 
 
@@ -72,7 +73,7 @@ class Grams:
     @cached_property
     def ranks(self) -> dict[int, np.ndarray]:
         """axis searched -> (n_states, n, n) mid-rank by raw cosine, see `reciprocal_rank`."""
-        return {axis: _searched(mid_ranks, self.similarity, axis) for axis in (TO_TARGET, TO_PIVOT)}
+        return {axis: _searched(self.similarity, axis) for axis in (TO_TARGET, TO_PIVOT)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,28 +262,33 @@ def _alone_on_top(score: np.ndarray, axis: int) -> np.ndarray:
     return (top & (top.sum(axis=axis, keepdims=True) == 1)).astype(np.float64)
 
 
-def _searched(rank: Callable[..., np.ndarray], score: np.ndarray, axis: int, *more) -> np.ndarray:
-    """`rank` of each state's rows, of those that search along the axis."""
-    return np.stack(
-        [
-            np.moveaxis(rank(np.moveaxis(each, axis, -1), *(m[s] for m in more)), -1, axis)
-            for s, each in enumerate(score)
-        ]
-    )
-
-
 def mid_ranks(score: np.ndarray, rivals: np.ndarray | None = None) -> np.ndarray:
-    """float64 (n, n): the place of each cell in its row, 1 the best; those that tie share the mean of theirs.
+    """The place of each cell in its row, 1 the best; cells that tie share the mean of their places.
 
-    rivals: (n, m) that compete in the row and are given no place."""
-    score = _ties_tied(score)
-    pool = score if rivals is None else np.concatenate([score, _ties_tied(rivals)], axis=1)
-    ordered = np.sort(pool, axis=1)
-    rows = zip(ordered, score, strict=True)
-    ends = np.stack(
-        [np.stack([row.searchsorted(own, "left"), row.searchsorted(own, "right")]) for row, own in rows]
-    )
-    return pool.shape[1] - ends.sum(axis=1) / 2 + 0.5
+    score: (..., n), in [-1, 1]. rivals: (..., m) that compete in the row and are given no place. Returns
+    (..., n).
+    """
+    n = score.shape[-1]
+    pool = score if rivals is None else np.concatenate([score, rivals], axis=-1)
+    width = pool.shape[-1]
+    # Value and column in one whole number: sorting those is several times faster than argsort.
+    keys = (np.rint(pool * 10**DECIMALS).astype(np.int64) << COLUMN_BITS) + np.arange(width)
+    keys.sort(axis=-1)
+    values, columns = keys >> COLUMN_BITS, keys & (2**COLUMN_BITS - 1)
+    differs = values[..., 1:] != values[..., :-1]
+    places = np.arange(width)
+    begins, ends = np.zeros(keys.shape, np.int64), np.full(keys.shape, width - 1)
+    np.maximum.accumulate(np.where(differs, places[1:], 0), axis=-1, out=begins[..., 1:])
+    backwards = np.where(differs, places[:-1], width - 1)[..., ::-1]
+    ends[..., :-1] = np.minimum.accumulate(backwards, axis=-1)[..., ::-1]
+    place = np.empty(keys.shape)
+    np.put_along_axis(place, columns, width - (begins + ends) / 2, axis=-1)
+    return place[..., :n]
+
+
+def _searched(score: np.ndarray, axis: int, rivals: np.ndarray | None = None) -> np.ndarray:
+    """`mid_ranks` among those that are searched along the axis. rivals: (n_states, n, m), of who searches."""
+    return np.moveaxis(mid_ranks(np.moveaxis(score, axis, -1), rivals), -1, axis)
 
 
 def precision_at_1(grams: Grams, axis: int) -> np.ndarray:
@@ -314,8 +320,7 @@ def rank(grams: Grams) -> np.ndarray:
     _require_enough("rank", grams.n)
     bits = np.zeros_like(grams.centred)
     for axis in (TO_TARGET, TO_PIVOT):
-        more = [grams.rivals[axis]] if grams.rivals else []
-        place = _searched(mid_ranks, grams.centred, axis, *more)
+        place = _searched(grams.centred, axis, grams.rivals.get(axis))
         bits += np.log2(candidates(grams) / place) / 2
     return bits
 
