@@ -47,12 +47,8 @@ class Table:
     empty: str = ""
     optional: str = ""
 
-    @property
-    def file(self) -> str:
-        return f"{self.name}.csv"
-
     def path(self, paths: Paths, family: str) -> Path:
-        return paths.results(family) / self.file
+        return paths.results(family) / f"{self.name}.csv"
 
     def command(self, family: str) -> str:
         return f"uv run {self.made_by} --family {family}"
@@ -94,13 +90,13 @@ class Table:
         Raises ValueError where the table could not be read again, or has columns that nobody knows of.
         """
         if unknown := [str(column) for column in table if self._type(str(column)) is None]:
-            raise ValueError(f"{self.file} has no columns {', '.join(unknown)}")
+            raise ValueError(f"{self.name} has no columns {', '.join(unknown)}")
         content = table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
         try:
             self._parsed(content)
         except ValueError as error:
-            raise ValueError(f"{self.file} {error}") from error
-        path = out / self.file
+            raise ValueError(f"{self.name} {error}") from error
+        path = out / f"{self.name}.csv"
         files.write_bytes(files.sidecar(path), files.to_json(metadata | {"sha256": files.digest(content)}))
         return files.write_bytes(path, content)
 
@@ -149,33 +145,34 @@ STARTS = "rise_start rise_start_ci_low rise_start_ci_high fall_start fall_start_
 
 # fmt: off
 SUMMARY = Table(
-    "alignment_summary", "alignment by state", claims=True, languages="language", whole="state n",
-    text=f"variant {MEASURED}", numbers=f"value {INTERVAL} null null_low null_high p_value q_value p_max",
+    "alignment_summary", "alignment by state", claims=True, text=f"variant {MEASURED}", languages="language",
+    numbers=f"value {INTERVAL} null null_low null_high p_value q_value p_max", whole="state n",
 )
 EFFECTS = Table(  # published curves do not tell what a variant is meant for: no reference, no placebo
-    "variant_effects", "variant against variant", claims=True, languages="language", whole="state n",
-    text=f"variant_a variant_b contrast reference {MEASURED}", flags="placebo",
-    numbers=f"diff {INTERVAL} p_value q_value p_max", empty="reference", optional="reference placebo",
+    "variant_effects", "variant against variant", claims=True,
+    text=f"variant_a variant_b contrast reference {MEASURED}", languages="language",
+    numbers=f"diff {INTERVAL} p_value q_value p_max", whole="state n", flags="placebo", empty="reference",
+    optional="reference placebo",
 )
 REGIONAL = Table(
-    "regional", "what a variant changes in its own languages alone", claims=True, whole="state n",
-    text=f"variant against languages {MEASURED}", numbers=f"value {INTERVAL} p_value",
+    "regional", "what a variant changes in its own languages alone", claims=True,
+    text=f"variant against languages {MEASURED}", numbers=f"value {INTERVAL} p_value", whole="state n",
 )
-PEAKS = Table(
-    "peaks", "where alignment peaks, rises and falls", claims=True, languages="language",
-    text=f"variant {MEASURED}", whole=f"n peak_state peak_state_ci_low peak_state_ci_high {STARTS}",
+PEAKS = Table(  # published curves do not tell which stimuli they are of
+    "peaks", "where alignment peaks, rises and falls", claims=True, text=f"variant {MEASURED}",
+    languages="language",
     numbers=f"peak {INTERVAL} rise rise_ci_low rise_ci_high fall fall_ci_low fall_ci_high optimism",
-    empty=STARTS, optional="stimuli",  # which published curves are of is not said
+    whole=f"n peak_state peak_state_ci_low peak_state_ci_high {STARTS}", empty=STARTS, optional="stimuli",
 )
 DOSE = Table(
-    "dose_response", "effect by share of the fine-tuning mix", languages="language", whole="state n points",
-    text=f"variant reference quantity {MEASURED}", numbers=f"share dose value {INTERVAL}",
+    "dose_response", "effect by share of the fine-tuning mix", text=f"variant reference quantity {MEASURED}",
+    languages="language", numbers=f"share dose value {INTERVAL}", whole="state n points",
     empty="variant language share dose",
 )
 ROBUSTNESS = Table(
-    "robustness", "a finding under other measures", claims=True, whole="state n",
+    "robustness", "a finding under other measures", claims=True,
     text=f"variant against contrast reference {MEASURED}", numbers=f"value {INTERVAL} p_value",
-    flags="survives significant", empty="reference", optional="survives significant",
+    whole="state n", flags="survives significant", empty="reference", optional="survives significant",
 )
 INCREMENTS = Table(
     "layer_increments", "what each type of layer adds", text=f"variant layers {MEASURED}",
@@ -189,19 +186,19 @@ COMMITMENT = Table(
     "commitment_matrix", "the state at which a concept commits", text="concept_id concept",
     languages="language", whole="{variant}_layer {variant}_calibrated",
 )
-SENSITIVITY = Table(
+SENSITIVITY = Table(  # start: the first state that counts, of published curves alone
     "commitment_sensitivity", "commitment by threshold and run", text="variant position metric",
     languages="language", numbers=f"threshold fraction {INTERVAL}",
-    whole="consecutive committed n censored_median start", empty="censored_median",
-    optional="start",  # of published curves: the first state that counts
+    whole="consecutive committed n censored_median start", empty="censored_median", optional="start",
 )
 MAP = Table(
-    "concept_map", "concepts in a plane",
-    text="variant concept_id", languages="language", numbers="x y x_centred y_centred", whole="state",
+    "concept_map", "concepts in a plane", text="variant concept_id", languages="language",
+    numbers="x y x_centred y_centred", whole="state",
 )
 MAP_VARIANCE = Table(
-    "concept_map_variance", "how much that plane shows", text="variant", whole="state n_concepts",
+    "concept_map_variance", "how much that plane shows", text="variant",
     numbers="in_plane in_plane_centred between_concepts concepts_chance between_languages",
+    whole="state n_concepts",
 )
 FAILURE_CASES = Table(
     "failure_cases", "concepts that a regional variant commits to late", FAILURES, claims=True,
@@ -224,8 +221,8 @@ LENS_ROWS = Table(
 )
 LENS_SUMMARY = Table(
     "logit_lens_summary", "the language that each state would speak", LENS, text="variant prompt position",
-    languages="source target language", whole="state n dropped", empty="source",
-    numbers=f"value {INTERVAL} null null_low null_high p_value p_max",
+    languages="source target language", numbers=f"value {INTERVAL} null null_low null_high p_value p_max",
+    whole="state n dropped", empty="source",
 )
 LENS_ONSET = Table(
     "logit_lens_onset", "which language is readable first", LENS, text="variant prompt position first",

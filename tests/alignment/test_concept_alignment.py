@@ -13,6 +13,7 @@ import concept_alignment
 from concept_alignment import commitment_layer
 from probe.alignment.commitment import commitment_matrix
 from probe.audit import findings
+from probe.files import sha256
 from probe.paths import REPOSITORY
 
 PUBLISHED = REPOSITORY.parent / "shared" / "reference" / "tiny_aya_published"
