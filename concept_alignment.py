@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from probe import cli, files
+from probe import cli, files, tables
 from probe.activations import ActivationStore, open_stores
 from probe.alignment import concept_map
 from probe.alignment import untrained as untrained_networks
@@ -91,7 +91,7 @@ def write(
     curves = {"curves": measured.curves, "post_norm": measured.post_norm}
     files.write_json(out / "alignment_curves.json", curves, metadata)
     for name, table in {"commitment_matrix": commitments, **judged.tables}.items():
-        files.write_csv(out / f"{name}.csv", table, metadata)
+        tables.TABLES[name].write(out, table, metadata)
     findings.write(out, judged.findings, metadata)
     return out / "alignment_summary.csv"
 

@@ -16,7 +16,7 @@ import pandas as pd
 from tqdm import tqdm
 
 import model_loader
-from probe import cli, files
+from probe import cli, files, tables
 from probe.alignment import untrained
 from probe.conventions import PRIMARY_METRIC, PRIMARY_POSITION
 from probe.models.extract import extract
@@ -55,7 +55,7 @@ def work(args: argparse.Namespace) -> None:
         models={key: value for key, value in checkpoint.identity().items() if key.endswith("_sha256")},
     )
     table = pd.DataFrame(rows)
-    out = files.write_csv(paths.results(family.name) / "untrained.csv", table, metadata)
+    out = tables.UNTRAINED.write(paths.results(family.name), table, metadata)
     print(f"{out}: {args.seeds} networks, highest {PRIMARY_METRIC} {table.value.max():.3f}")
 
 

@@ -234,7 +234,7 @@ def measured(grams: metrics.Grams, sample: Sample, whole: bool) -> Block:
         _take(
             block,
             "partial",
-            lambda: metrics.beyond_others(controls.without_shared(primary, sample.covariates)),
+            lambda: metrics.beyond_others(controls.without_shared(primary, dict(sample.covariates))),
         )
         rows, strata = sample.strata
         if len(rows):
@@ -276,11 +276,8 @@ def joined(blocks: Sequence[Block]) -> Block:
     highest = max(
         (each for block in blocks for each in block.highest), key=lambda each: each[0], default=None
     )
-    return Block(
-        *map(together, ("items", "nulls", "intervals", "space", "values")),
-        [highest] if highest else [],
-        refused,
-    )
+    items, nulls, intervals, space, values = map(together, ("items", "nulls", "intervals", "space", "values"))
+    return Block(items, nulls, intervals, space, values, [highest] if highest else [], refused)
 
 
 def summary(found: Block, sample: Sample) -> pd.DataFrame:
@@ -313,10 +310,8 @@ def _infer(found: Block, names: Sequence[str], groups: Groups) -> dict[str, tupl
         np.concatenate([found.items[name] for name in names], axis=1) - chance, groups, True, len(names)
     )
     ends = [beyond.value + chance, beyond.low + chance, beyond.high + chance, beyond.p_value, beyond.p_max]
-    return {
-        name: parts
-        for name, *parts in zip(names, *(np.split(each, len(names)) for each in ends), strict=True)
-    }
+    by_metric = zip(*(np.split(each, len(names)) for each in ends), strict=True)
+    return dict(zip(names, by_metric, strict=True))
 
 
 def _rows(

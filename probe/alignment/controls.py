@@ -126,7 +126,8 @@ def within_strata(similarity: np.ndarray, strata: np.ndarray) -> np.ndarray:
     """
     left = np.zeros_like(similarity)
     for stratum in np.unique(strata):
-        inside = np.ix_(range(len(similarity)), *[np.flatnonzero(strata == stratum)] * 2)
+        members = np.flatnonzero(strata == stratum)
+        inside = (slice(None), members[:, None], members)
         block = similarity[inside]
         rows, columns = block.mean(axis=-1, keepdims=True), block.mean(axis=-2, keepdims=True)
         n = block.shape[-1]
@@ -136,7 +137,7 @@ def within_strata(similarity: np.ndarray, strata: np.ndarray) -> np.ndarray:
 
 def large_strata(labels: Sequence[str | None]) -> tuple[np.ndarray, np.ndarray]:
     """(rows, their strata as int): the meanings whose stratum has LEAST_STRATUM of them or more."""
-    counted = Counter(label for label in labels if label is not None)
+    counted: Counter[str | None] = Counter(label for label in labels if label is not None)
     rows = np.array([i for i, label in enumerate(labels) if counted.get(label, 0) >= LEAST_STRATUM], np.int64)
     return rows, np.unique([str(labels[i]) for i in rows], return_inverse=True)[1] if len(rows) else rows
 

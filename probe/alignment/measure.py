@@ -225,8 +225,10 @@ def _tables(
             tables["robustness"] = robustness.robustness(of_kind, (position, metric), family, groups)
         for name, table in tables.items():
             if table is not None and len(table):
-                known = {"stimuli": stimuli, "position": position, "metric": metric}
-                parts[name].append(table.assign(**{k: v for k, v in known.items() if k not in table}))
+                own = {"stimuli": stimuli, "position": position, "metric": metric}
+                if name == "commitment_sensitivity":
+                    del own["stimuli"]  # commitment is told of probes alone
+                parts[name].append(table.assign(**{k: v for k, v in own.items() if k not in table}))
     parts["confounders"] = gathered.confounders
     return {name: pd.concat(tables, ignore_index=True) for name, tables in parts.items() if tables}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from probe import files
+from probe import tables
 from probe.alignment.cells import KINDS, ids, matched_pairs
 from probe.conventions import PRIMARY_METRIC, PRIMARY_POSITION
 from probe.paths import Paths
@@ -19,7 +19,6 @@ from probe.stats.metrics import directions
 from probe.stimuli.manifest import Manifest
 
 SEEDS = 20
-COLUMNS = {"seed", "language", "stimuli", "position", "state", "metric", "value"}
 
 
 def path(paths: Paths, family: str) -> Path:
@@ -30,9 +29,7 @@ def path(paths: Paths, family: str) -> Path:
 def read(paths: Paths, family: str) -> pd.DataFrame | None:
     """None where the family has none. Raises ProbeError where it is damaged."""
     source = path(paths, family)
-    if not source.exists():
-        return None
-    return files.read_csv(source, f"uv run untrained_control.py --family {family}", COLUMNS)
+    return tables.UNTRAINED.read(Paths(source.parents[2]), family) if source.exists() else None
 
 
 def sentences(manifest: Manifest) -> list[str]:

@@ -424,10 +424,10 @@ def scale_dependent(effects: pd.DataFrame) -> list[Finding]:
     variant_effects."""
     keys = ["variant_a", "variant_b", "contrast", "reference", "language", "stimuli", "position", "state"]
     significant = (effects.p_holm < ALPHA) & ((effects.ci_low > 0) | (effects.ci_high < 0))
-    primary = effects[significant & (effects.metric == PRIMARY_METRIC)][[*keys, "diff"]]
-    raw = effects[significant & effects.metric.isin(SCALED)]
+    primary = effects.loc[significant & (effects.metric == PRIMARY_METRIC), [*keys, "diff"]]
+    raw = effects.loc[significant & effects.metric.isin(SCALED)]
     both = raw.merge(primary.rename(columns={"diff": "of_primary"}), on=keys, how="left")
-    alone = both[~(np.sign(both["diff"]) == np.sign(both.of_primary))]
+    alone = both.loc[np.sign(both["diff"]) != np.sign(both["of_primary"])]
     findings = []
     for metric, rows in alone.groupby("metric"):
         sentence = (

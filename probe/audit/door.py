@@ -39,7 +39,7 @@ LOW = ("not_significant", "placebo_language", "level_not_claimed", "no_rise", "n
 
 def claimable(table: pd.DataFrame) -> pd.Series:
     """Which rows of a judged table may be said."""
-    return ~table["verdict"].isin((DESCRIPTIVE, BLOCKED))
+    return pd.Series(~np.isin(table["verdict"].to_numpy(str), (DESCRIPTIVE, BLOCKED)), table.index)
 
 
 def describe(table: pd.DataFrame, reason: str) -> pd.DataFrame:
@@ -75,7 +75,7 @@ class Judge:
     def _of_controls(self, table: pd.DataFrame) -> pd.Series:
         names = [name for name in ("variant", "variant_a", "variant_b", "against") if name in table]
         return pd.Series(
-            np.logical_or.reduce([table[name].isin(self.controls) for name in names]), table.index
+            np.logical_or.reduce([table[name].isin(list(self.controls)) for name in names]), table.index
         )
 
     def levels(
@@ -105,15 +105,15 @@ def verdict_kind(verdict: str) -> str:
 
 
 def _primary_position(table: pd.DataFrame) -> pd.DataFrame:
-    return table[table.position == PRIMARY_POSITION]
+    return table.loc[table.position == PRIMARY_POSITION]
 
 
 def rule_findings(tables: Mapping[str, pd.DataFrame]) -> list[Finding]:
     """One finding for each rule that blocks rows of a judged table, with the rows that it is about."""
     findings = []
     for name, table in tables.items():
-        blocked = table[table.verdict == BLOCKED]
-        primary = blocked[blocked.metric == PRIMARY_METRIC]
+        blocked = table.loc[table.verdict == BLOCKED]
+        primary = blocked.loc[blocked.metric == PRIMARY_METRIC]
         for reason, rows in primary.groupby("reason"):
             if str(reason).split("/")[0] in RULES:
                 findings.append(

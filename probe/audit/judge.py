@@ -11,7 +11,7 @@ from probe.alignment.measure import Measurement, final_tokens, measure
 from probe.audit import checks, rules
 from probe.audit.door import Judge, claimable, rule_findings, untrained_missing
 from probe.audit.findings import Finding
-from probe.conventions import PRIMARY_METRIC
+from probe.conventions import POSITIONS, PRIMARY_METRIC
 from probe.families import Family
 from probe.stimuli.manifest import Manifest
 

@@ -25,7 +25,8 @@ def _clear(low: pd.Series, high: pd.Series, chance: pd.Series | float = 0.0) -> 
 
 
 def few_groups(table: pd.DataFrame) -> pd.Series:
-    return (table["n"] < MIN_MEANINGS) | (table["n_groups"] < MIN_GROUPS)
+    few = (table["n"] < MIN_MEANINGS).to_numpy() | (table["n_groups"] < MIN_GROUPS).to_numpy()
+    return pd.Series(few, table.index)
 
 
 # Levels: rows of the primary metric in alignment_summary
@@ -35,23 +36,31 @@ def levels_beside(summary: pd.DataFrame, few: pd.DataFrame, untrained: pd.DataFr
     """The primary rows of `summary`, in its order and index, with columns for what is held against them:
     {rank, partial, stratified}_{value, low, null}, without (a few dimensions), untrained (the largest of the
     untrained networks), bits (that a rank can reach). What was not measured is NaN."""
-    table = summary[summary.metric == PRIMARY_METRIC].copy()
+    table = summary.loc[summary.metric == PRIMARY_METRIC].copy()
     kept = table.index
     for metric in ("rank", "partial", "stratified"):
-        other = summary[summary.metric == metric].set_index(CELL)[["value", "ci_low", "null"]]
+        other = summary.loc[summary.metric == metric].set_index(CELL).loc[:, ["value", "ci_low", "null"]]
         other.columns = [f"{metric}_{name}" for name in ("value", "low", "null")]
         table = table.join(other, on=CELL)
-    table = table.join(few.set_index(CELL)[["without", "bits"]], on=CELL)
-    limit = np.nan if untrained is None else untrained_limits(untrained)["highest"].rename("untrained")
-    table = table.assign(untrained=limit) if untrained is None else table.join(limit, on=CELL[1:])
+    table = table.join(few.set_index(CELL).loc[:, ["without", "bits"]], on=CELL)
+    table = _with_untrained(table, untrained, "highest")
     return table.loc[kept]
 
 
 def untrained_limits(untrained: pd.DataFrame) -> pd.DataFrame:
     """By language, stimuli, position and state: the highest value of any seed, and the range over the
     seeds."""
-    by = untrained.groupby(CELL[1:])["value"]
-    return pd.DataFrame({"highest": by.max(), "range": by.max() - by.min()})
+    limits = untrained.groupby(CELL[1:])["value"].agg(highest="max", lowest="min")
+    return limits.assign(range=limits["highest"] - limits["lowest"])
+
+
+def _with_untrained(table: pd.DataFrame, untrained: pd.DataFrame | None, which: str) -> pd.DataFrame:
+    """With the column `untrained`, NaN where the networks were not measured."""
+    if untrained is None:
+        return table.assign(untrained=np.nan)
+    return table.join(
+        untrained_limits(untrained).loc[:, [which]].set_axis(["untrained"], axis=1), on=CELL[1:]
+    )
 
 
 LEVEL: Mapping[str, Rule] = {
@@ -77,22 +86,21 @@ def effects_beside(
     whether the ranks of both variants are at their ceiling or at chance; of the placebo languages of the
     same contrast and state the largest |diff| (placebo_reach, NaN without any); the range of the untrained
     networks; and whether its variant has a regional effect against variant_b (regional)."""
-    table = effects[effects.metric == PRIMARY_METRIC].copy()
+    table = effects.loc[effects.metric == PRIMARY_METRIC].copy()
     kept = table.index
-    ranks = effects[effects.metric == "rank"].set_index(EFFECT_KEYS)[["diff", "ci_low", "ci_high"]]
+    ranks = effects.loc[effects.metric == "rank"].set_index(EFFECT_KEYS).loc[:, ["diff", "ci_low", "ci_high"]]
     ranks.columns = ["rank_diff", "rank_low", "rank_high"]
     table = table.join(ranks, on=EFFECT_KEYS)
     same = [key for key in EFFECT_KEYS if key != "language"]
-    placebo = table[table.placebo].assign(size=table["diff"].abs()).groupby(same, dropna=False)["size"].max()
-    table = table.join(placebo.rename("placebo_reach"), on=same)
+    sizes = table.loc[table.placebo, same].assign(placebo_reach=table["diff"].abs())
+    table = table.merge(
+        sizes.groupby(same, dropna=False, as_index=False).max(), on=same, how="left"
+    ).set_axis(kept)
     table["saturated"] = saturated_both(table, levels)
-    if untrained is None:
-        table["untrained"] = np.nan
-    else:
-        table = table.join(untrained_limits(untrained)["range"].rename("untrained"), on=CELL[1:])
+    table = _with_untrained(table, untrained, "range")
     passed = set()
     if len(regional):
-        good = regional[regional.verdict == "regional"]
+        good = regional.loc[regional.verdict == "regional"]
         passed = set(zip(good.variant, good.against, good.stimuli, good.position, strict=True))
     keys = zip(table.variant_a, table.variant_b, table.stimuli, table.position, strict=True)
     table["regional"] = [key in passed for key in keys]
@@ -106,8 +114,8 @@ def saturated_both(table: pd.DataFrame, levels: pd.DataFrame) -> np.ndarray:
     by_cell = levels.assign(ceiling=ceiling, chance=~(levels.rank_low > levels.rank_null)).set_index(CELL)
     flags = []
     for variant in ("variant_a", "variant_b"):
-        keys = pd.MultiIndex.from_frame(table[[variant, *CELL[1:]]])
-        flags.append(by_cell[["ceiling", "chance"]].reindex(keys).fillna(False).to_numpy(bool))
+        keys = pd.MultiIndex.from_frame(table.loc[:, [variant, *CELL[1:]]])
+        flags.append(by_cell.loc[:, ["ceiling", "chance"]].reindex(keys).fillna(False).to_numpy(bool))
     return (flags[0] & flags[1]).any(axis=1)
 
 
@@ -134,8 +142,12 @@ REGIONAL_KEYS = ["variant", "against", "stimuli", "position"]
 
 def regional_beside(regional: pd.DataFrame) -> pd.DataFrame:
     """The primary rows of regional.csv with the value and interval of the same by ranks."""
-    table = regional[regional.metric == PRIMARY_METRIC].copy()
-    ranks = regional[regional.metric == "rank"].set_index(REGIONAL_KEYS)[["value", "ci_low", "ci_high"]]
+    table = regional.loc[regional.metric == PRIMARY_METRIC].copy()
+    ranks = (
+        regional.loc[regional.metric == "rank"]
+        .set_index(REGIONAL_KEYS)
+        .loc[:, ["value", "ci_low", "ci_high"]]
+    )
     ranks.columns = ["rank_value", "rank_low", "rank_high"]
     return table.join(ranks, on=REGIONAL_KEYS)
 
@@ -150,9 +162,9 @@ REGIONAL: Mapping[str, Rule] = {
 
 def peaks_beside(peaks: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
     """The primary rows of peaks.csv with the verdict of the level at the peak."""
-    table = peaks[peaks.metric == PRIMARY_METRIC].rename(columns={"peak_state": "state"})
-    own = summary[summary.metric == PRIMARY_METRIC].set_index(CELL)["verdict"].rename("level")
-    return table.join(own, on=CELL)
+    table = peaks.loc[peaks.metric == PRIMARY_METRIC].rename(columns={"peak_state": "state"})
+    own = summary.loc[summary.metric == PRIMARY_METRIC].set_index(CELL).loc[:, ["verdict"]]
+    return table.join(own.set_axis(["level"], axis=1), on=CELL)
 
 
 PEAK: Mapping[str, Rule] = {

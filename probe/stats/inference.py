@@ -93,7 +93,7 @@ def mean_variance(items: np.ndarray, groups: Groups) -> tuple[np.ndarray, np.nda
     if not groups.factors:
         return single, np.full(items.shape[1], groups.n - 1.0), np.arange(groups.n)
     parts = {name: _left_out_variance(items, codes) for name, codes in groups.factors.items()}
-    crossed = sum(
+    crossed = np.zeros_like(single) + sum(
         (-1) ** (len(some) + 1) * (parts[some[0]] if len(some) == 1 else _left_out_variance(items, codes))
         for some, codes in groups.intersections.items()
     )
