@@ -28,8 +28,8 @@ from probe.families import Family
 from probe.languages import LANGUAGES, PIVOT
 from probe.lens import languages as lens
 from probe.lens.languages import Prompt, Starts
-from probe.models import extract as reading
 from probe.models import head as unembedding
+from probe.models import hooks
 from probe.paths import Paths
 from probe.stats import resampling
 from probe.stimuli.manifest import ProbeSentence, load_manifest
@@ -80,7 +80,7 @@ def read(model, tokenizer, probes: Sequence[ProbeSentence]) -> Readings:
     sets = [starts[concept][language] for concept in starts for language in CODES]
     measure = unembedding.lens_measure(vocabulary, sets, head.unembed.weight.device)
     token_ids, reads = located(tokenizer, prompts)
-    n_states = len(reading.find_blocks(model)) + 1
+    n_states = len(hooks.find_blocks(model)) + 1
     p_script = np.empty((len(prompts), n_states, len(lens.COLUMNS)), np.float32)
     p_word = np.empty((len(prompts), n_states, len(sets)), np.float32)
     entropy = np.empty((len(prompts), n_states), np.float32)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probe.activations.store import Activations
+from probe.models.extract import Activations
 from probe.paths import REPOSITORY
 from tests.support.comparison import differences, rounded_otherwise, unlike
 

@@ -10,9 +10,13 @@ from typing import Any
 import numpy as np
 
 from probe import files
-from probe.activations.store import SHARD_SIZE, Activations, ActivationStore, conflict
+from probe.activations.index import conflict
+from probe.activations.shard import SHARD_SIZE
+from probe.activations.writer import ActivationWriter
 from probe.errors import ProbeError
-from probe.models.extract import TOKEN_BUDGET, extract, tuned_budget
+from probe.models.batching import TOKEN_BUDGET
+from probe.models.extract import Activations, extract
+from probe.models.tuning import tuned_budget
 from probe.stimuli.manifest import KINDS, Manifest, ProbeSentence, Stimulus
 
 log = logging.getLogger(__name__)
@@ -35,7 +39,7 @@ def ids_of(stimuli: Sequence[Stimulus]) -> list[str]:
     return [stimulus.stimulus_id for stimulus in stimuli]
 
 
-def incomplete(store: ActivationStore, plan: Plan) -> Plan:
+def incomplete(store: ActivationWriter, plan: Plan) -> Plan:
     return {name: stimuli for name, stimuli in plan.items() if not store.complete(name, ids_of(stimuli))}
 
 
@@ -57,9 +61,11 @@ def extract_shard(
     stimuli: Sequence[Stimulus],
     token_budget: int = TOKEN_BUDGET,
     progress: Callable[[int, int], Any] = lambda n_texts, n_tokens: None,
+    check: bool = True,
 ) -> Activations:
     focus = [s.focus for s in stimuli if isinstance(s, ProbeSentence)]
-    return extract(model, tokenizer, [s.text for s in stimuli], focus or None, token_budget, progress)
+    texts = [s.text for s in stimuli]
+    return extract(model, tokenizer, texts, focus or None, token_budget, progress, check)
 
 
 def extract_shards(
@@ -83,9 +89,10 @@ def extract_shards(
     started = time.monotonic()
     shown = sys.stderr.isatty()
     with tqdm(total=total, desc=label, unit="token", unit_scale=True, disable=not shown) as bar:
-        for name, stimuli in todo.items():
+        for number, (name, stimuli) in enumerate(todo.items()):
             progress = lambda _, tokens: bar.update(tokens)  # noqa: E731 - extract_shard takes no keywords
-            write(name, ids_of(stimuli), extract_shard(model, tokenizer, stimuli, budget, progress), budget)
+            found = extract_shard(model, tokenizer, stimuli, budget, progress, number == 0)
+            write(name, ids_of(stimuli), found, budget)
             done += n_tokens[name]
             bar.update(done - bar.n)  # a text given twice was run once
             log.debug("%s: %s written, %d of %d tokens", label, name, done, total)
@@ -99,7 +106,7 @@ def smoke_test(model: Any, tokenizer: Any, stimuli: Sequence[Stimulus], label: s
     Raises ProbeError where a value is not finite.
     """
     together = extract_shard(model, tokenizer, stimuli)
-    alone = [extract_shard(model, tokenizer, [stimulus]) for stimulus in stimuli]
+    alone = [extract_shard(model, tokenizer, [stimulus], check=False) for stimulus in stimuli]
     worst = 0.0
     for position, resid in together.resid.items():
         if not np.isfinite(resid).all():
@@ -111,7 +118,7 @@ def smoke_test(model: Any, tokenizer: Any, stimuli: Sequence[Stimulus], label: s
     return f"{len(stimuli)} texts, {n_states} states of {d_model}; batched against single: {worst:.1e}"
 
 
-def status(stores: Mapping[str, ActivationStore], plan: Plan, given: Mapping[str, Any]) -> str:
+def status(stores: Mapping[str, ActivationWriter], plan: Plan, given: Mapping[str, Any]) -> str:
     """A table of each variant's shards and stimuli, and a line for each that cannot be gone on with.
 
     given: the part of the identity that is known without opening a model.

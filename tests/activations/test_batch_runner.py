@@ -103,10 +103,10 @@ def test_killed_at_random_moments_then_run_again(tiny_root, tmp_path_factory):
         )
         return json.loads(done.stdout.splitlines()[-1])
 
-    interrupted, uninterrupted = kill_and_resume(tiny_root, 10), kill_and_resume(whole, 0)
+    interrupted, uninterrupted = kill_and_resume(tiny_root, 15), kill_and_resume(whole, 0)
     assert interrupted["status"] == uninterrupted["status"] == 0
     assert contents(tiny_root) == contents(whole)
-    # What a killed run had recorded was not written again: same inode, same time of writing.
+    # What a killed run had done was not written again: same inode, same time of writing.
     for seen in interrupted["seen"]:
         assert seen.items() <= interrupted["last"].items()
     moments = [len(seen) for seen in interrupted["seen"]]

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_float_dtype
 
-from probe.activations.store import Activations
+from probe.models.extract import Activations
 
 # Where a whole number or a flag is a result and not a key
 DECISIONS = {"verdict", "reason", "significant", "survives", "distinguishable", "first", "peak_state"}
