@@ -1,7 +1,6 @@
 """Writing what a stage found: whole files or none, each with its provenance and no timestamp."""
 
 import hashlib
-import io
 import json
 import os
 from collections.abc import Iterable
@@ -65,28 +64,8 @@ def write_json(path: Path, payload: dict, metadata: dict) -> Path:
 
 
 def sidecar(path: Path) -> Path:
+    """Where the provenance of a table lies."""
     return path.with_name(f"{path.stem}.meta.json")
-
-
-def write_table(path: Path, content: bytes, metadata: dict) -> Path:
-    """A table, and beside it in NAME.meta.json its provenance and its own sha256."""
-    write_bytes(path, content)
-    write_bytes(sidecar(path), to_json({**metadata, "sha256": digest(content)}))
-    return path
-
-
-def write_csv(path: Path, table: pd.DataFrame, metadata: dict) -> Path:
-    """The table, six significant digits, and its provenance beside it."""
-    csv = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-    return write_table(path, csv.encode(), metadata)
-
-
-def require_as_written(path: Path, content: bytes, made_by: str) -> None:
-    """Raises ProbeError where the table is not the one that its sidecar tells of; no sidecar, no check."""
-    if sidecar(path).exists():
-        told = read_json(sidecar(path), made_by).get("sha256")
-        if told not in (None, digest(content)):
-            raise ProbeError(f"{path} is not the table that {sidecar(path).name} tells of; run: {made_by}")
 
 
 def read_json(path: Path, made_by: str) -> dict:
@@ -102,13 +81,11 @@ def read_json(path: Path, made_by: str) -> dict:
 def read_csv(path: Path, made_by: str, columns: set[str]) -> pd.DataFrame:
     """Raises ProbeError, with the command that helps, where it is missing, damaged or lacks columns."""
     try:
-        content = path.read_bytes()
-        table = pd.read_csv(io.BytesIO(content))
+        table = pd.read_csv(path)
     except FileNotFoundError as error:
         raise ProbeError(f"{path} is missing; run: {made_by}") from error
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise ProbeError(f"{path} is damaged ({error}); run: {made_by}") from error
-    require_as_written(path, content, made_by)
     if missing := columns - set(table.columns):
         raise ProbeError(f"{path} lacks the columns {', '.join(sorted(missing))}; run: {made_by}")
     return table
