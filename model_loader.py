@@ -132,6 +132,14 @@ def commit_of(hub_id: str, revision: str | None) -> str:
     return Path(hf_hub_download(hub_id, "config.json", revision=revision)).parent.name
 
 
+def commit_if_known(hub_id: str, revision: str | None) -> str | None:
+    """`commit_of`, or None where neither the hub nor this machine's cache can tell."""
+    try:
+        return commit_of(hub_id, revision)
+    except (OSError, ValueError):
+        return None
+
+
 def _explained(label: str, hub_id: str | None, error: Exception) -> ProbeError:
     if hub_id is None:
         return ProbeError(f"{label}: {error}")
