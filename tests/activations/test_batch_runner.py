@@ -454,6 +454,52 @@ def test_damaged_weights_are_one_line(tiny_root, capsys):
     assert "tiny/base:" in _one_error_line(capsys)
 
 
+def test_weights_in_a_format_that_is_not_hashed_are_refused(tiny_root, capsys):
+    """In .bin, every model would have the same revision: the hash of nothing."""
+    import torch
+    from safetensors.torch import load_file
+
+    weights = tiny_root / "models" / "base" / "model.safetensors"
+    torch.save(load_file(weights), weights.with_name("pytorch_model.bin"))
+    weights.unlink()
+    assert run(tiny_root) == 1
+    assert "no *.safetensors in" in _one_error_line(capsys)
+
+
+@pytest.mark.parametrize("change", ["lost", "of another shape"])
+def test_a_weight_that_would_be_made_up_at_random_is_refused(tiny_root, capsys, change):
+    from safetensors.torch import load_file, save_file
+
+    weights = tiny_root / "models" / "base" / "model.safetensors"
+    tensors = load_file(weights)
+    weight = tensors.pop("model.layers.1.mlp.up_proj.weight")
+    if change == "of another shape":
+        tensors["model.layers.1.mlp.up_proj.weight"] = weight[:-1].clone()
+    save_file(tensors, weights, metadata={"format": "pt"})
+    assert run(tiny_root) == 1
+    line = _one_error_line(capsys)
+    assert "tiny/base: 1 weights of" in line
+    assert "layers.1.mlp.up_proj.weight" in line
+    assert not list(folder(tiny_root).glob("*.safetensors"))
+
+
+def test_complete_is_what_is_on_disk_at_the_end(tiny_root, monkeypatch, capsys):
+    """The folder is deleted in the middle of the run."""
+    original, calls = extraction.extract_shard, []
+
+    def deleted(*args):
+        calls.append(1)
+        if len(calls) == 3:
+            shutil.rmtree(folder(tiny_root))
+        return original(*args)
+
+    monkeypatch.setattr(extraction, "extract_shard", deleted)
+    assert run(tiny_root, "--shard-size", "20") == 1
+    assert "40 of 120 stimuli not extracted or damaged" in _one_error_line(capsys)
+    monkeypatch.setattr(extraction, "extract_shard", original)
+    assert run(tiny_root, "--shard-size", "20") == 0
+
+
 def test_activations_of_another_model_or_manifest_are_not_mixed(tiny_root, capsys):
     run(tiny_root)
     shutil.rmtree(tiny_root / "models" / "base")

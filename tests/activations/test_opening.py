@@ -73,7 +73,9 @@ def test_a_hub_model_is_of_the_commit_that_the_family_pins_or_the_cache_has(tiny
     text = families.read_text()
     families.write_text(text.replace('path = "models/base"', f'hf = "someone/model"\nrevision = "{commit}"'))
     assert opened(tiny_root, "base")
-    families.write_text(text.replace('path = "models/base"', f'hf = "someone/model"\nrevision = "{"1" * 40}"'))
+    families.write_text(
+        text.replace('path = "models/base"', f'hf = "someone/model"\nrevision = "{"1" * 40}"')
+    )
     assert f"is now {'1' * 40}" in refusal(tiny_root, "base")
     families.write_text(text.replace('path = "models/base"', 'hf = "someone/model"'))
     assert opened(tiny_root, "base")
