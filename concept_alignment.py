@@ -21,8 +21,7 @@ from pathlib import Path
 import pandas as pd
 
 from probe import cli, files, tables
-from probe.activations.opening import open_stores
-from probe.activations.store import ActivationStore
+from probe.activations.opening import open_stores, provenance
 from probe.alignment import concept_map
 from probe.alignment import reanalysis as published
 from probe.alignment.commitment import CONSECUTIVE, THRESHOLD, commitment_layer, commitment_matrix
@@ -30,8 +29,6 @@ from probe.alignment.measure import Measurement, measure
 from probe.audit import findings
 from probe.conventions import PRIMARY_METRIC, PRIMARY_POSITION
 from probe.errors import ProbeError
-from probe.families import Family
-from probe.paths import Paths
 from probe.stats import resampling
 from probe.stimuli.manifest import load_manifest
 
@@ -49,32 +46,6 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where that re-analysis goes")
     return parser
-
-
-def provenance(
-    args: argparse.Namespace,
-    paths: Paths,
-    family: Family,
-    stores: dict[str, ActivationStore],
-    found: Measurement,
-) -> dict:
-    manifest = paths.source(family.manifest)
-    activations = {f"activations/{family.name}/{name}": store.fingerprint() for name, store in stores.items()}
-    return files.provenance(
-        params={
-            "family": family.name,
-            "variants": list(stores),
-            "threshold": args.threshold,
-            "consecutive": args.consecutive,
-            "primary_position": PRIMARY_POSITION,
-            "primary_metric": PRIMARY_METRIC,
-            "resamples": resampling.N_RESAMPLES,
-            "seed": resampling.SEED,
-        },
-        inputs={paths.name(manifest): files.sha256(manifest)} | activations,
-        models={variant: store.index.identity["revision"] for variant, store in stores.items()},
-        **found.conventions,
-    )
 
 
 def write(out: Path, found: Measurement, commitments: pd.DataFrame, metadata: dict) -> Path:
@@ -103,7 +74,15 @@ def work(args: argparse.Namespace) -> None:
     found.tables |= concept_map.tables(stores, manifest)
     concepts = {probe.concept_id: probe.concept for probe in manifest.probes}
     commitments = commitment_matrix(found.curves, concepts, args.threshold, args.consecutive)
-    metadata = provenance(args, paths, family, stores, found)
+    params = {
+        "threshold": args.threshold,
+        "consecutive": args.consecutive,
+        "primary_position": PRIMARY_POSITION,
+        "primary_metric": PRIMARY_METRIC,
+        "resamples": resampling.N_RESAMPLES,
+        "seed": resampling.SEED,
+    }
+    metadata = provenance(paths, family, stores, params, **found.conventions)
     path = write(paths.results(family.name), found, commitments, metadata)
     print(f"{path}: {headline(found)}")
     print(f"{path.with_name(findings.TABLE)}: {findings.counted(found.findings)} findings")
