@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from probe import files
 from probe.activations.index import conflict
@@ -123,20 +124,18 @@ def status(stores: Mapping[str, ActivationWriter], plan: Plan, given: Mapping[st
 
     given: the part of the identity that is known without opening a model.
     """
-    rows: list[tuple[str, ...]] = [("variant", "shards", "complete", "damaged", "missing", "stimuli")]
-    notes = []
+    rows, notes = [], []
     for variant, store in stores.items():
         there = store.recover()
         todo = incomplete(store, plan) if there else plan
-        damaged = [name for name in todo if store.path(name).exists()]
+        damaged = sum(store.path(name).exists() for name in todo)
         n_all, n_open = (sum(map(len, shards.values())) for shards in (plan, todo))
-        counts = (len(plan), len(plan) - len(todo), len(damaged), len(todo) - len(damaged))
-        rows.append((variant, *map(str, counts), f"{n_all - n_open} of {n_all}"))
+        counts = (len(plan), len(plan) - len(todo), damaged, len(todo) - damaged)
+        rows.append((variant, *counts, f"{n_all - n_open} of {n_all}"))
         if there and (differing := conflict(store.index.identity, store.index.identity | dict(given))):
             notes.append(f"{variant}: extracted with another {differing}; --fresh starts afresh")
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join(line.rstrip() for line in [*lines, *notes])
+    columns = ["variant", "shards", "complete", "damaged", "missing", "stimuli"]
+    return "\n".join([pd.DataFrame(rows, columns=columns).to_string(index=False), *notes])
 
 
 def to_plain(stimulus: Stimulus) -> dict[str, Any]:
