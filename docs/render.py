@@ -97,7 +97,7 @@ class Numbers:
         lines = [[rows, *(head for head, _, _ in parts)], ["---"] * (len(parts) + 1)]
         for value in selected[rows].unique():
             own = selected[rows] == value
-            cells = (self._cell(selected[own & under], part, shown) for _, under, part in parts)
+            cells = (self._cell(selected.loc[own & under], part, shown) for _, under, part in parts)
             lines.append([label(value) if value in LANGUAGES else str(value), *cells])
         return Said("\n".join("| " + " | ".join(line) + " |" for line in lines))
 
@@ -122,7 +122,7 @@ class Numbers:
         rows, where = self.read(self.root / source["file"]), filters.pop("where", None)
         picks = {pick: filters.pop(pick) for pick in ("largest", "smallest", "extreme") if pick in filters}
         for column, wanted in (source.get("where", {}) | filters).items():
-            rows = rows[rows[column].isin(wanted if isinstance(wanted, list) else [wanted])]
+            rows = rows.loc[rows[column].isin(wanted if isinstance(wanted, list) else [wanted])]
         rows = rows.query(where) if where else rows
         for pick, column in picks.items():
             by = {"largest": rows[column], "smallest": -rows[column], "extreme": rows[column].abs()}[pick]
