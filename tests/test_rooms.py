@@ -51,7 +51,7 @@ def imports(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def room(module: str) -> str:
-    """`probe.stats` of probe.stats.metrics; `probe` of a loose file; a script or a package outside of probe."""
+    """`probe.stats` of probe.stats.metrics; `probe` of a loose file; outside of probe, script or package."""
     own = ".".join(module.split(".")[:2])
     return own if own in HEIGHT else module.partition(".")[0]
 
