@@ -17,8 +17,8 @@ A template is the document's own text. Where a number belongs, it asks for it:
 `excess` and `regional` are sources: tables of docs/sources.toml. Other arguments keep the rows whose column
 has that value, or one of a list; `where="ci_low > 0"` keeps those for which it holds.
 
-A number that the auditor blocks is refused; with shown=True it stands in parentheses. A decimal or percentage
-that a template types itself is refused too, unless docs/sources.toml allows it and says why.
+A number that the auditor blocks is refused; with shown=True it stands in parentheses with the finding's name.
+A decimal or percentage that a template types itself is refused, unless docs/sources.toml allows it.
 """
 
 import argparse
@@ -51,7 +51,7 @@ APART = re.compile(
     r"|(?:[Ss]ection |[Ss]ee |\(|^### )\d\.\d|arXiv [\d.]+",
     re.DOTALL | re.MULTILINE,
 )
-MEASURED = re.compile(r"(?<![\w.,-])[+-]?\d+(?:\.\d+(?! ?%)|(?:\.\d+)? ?%)")
+MEASURED = re.compile(r"(?<![\w.,-])[+-]?\d+(?:\.\d+(?!\d* ?%|\d*\.\d)|(?:\.\d+)? ?%)")
 
 
 class Said(str):
@@ -67,7 +67,7 @@ class Numbers:
             self.sources = tomllib.loads((root / SOURCES).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ProbeError(f"{root / SOURCES}: {error}") from error
-        self.allowed = self.sources.pop("typed", {})
+        self.typed = self.sources.pop("typed", {})
         self.read = cache(self._read)
 
     def num(self, source: str, show: str | None = None, /, shown: bool = False, **filters) -> Said:
@@ -75,7 +75,10 @@ class Numbers:
         path = self.root / self._source(source)["file"]
         if path.suffix == ".json":
             return self._fill(show, files.read_json(path, COMMAND))
-        return self._cell(self._select(source, filters), show, shown)
+        rows = self._select(source, filters)
+        if shown:
+            show += "".join(f", blocked by `{reason}`" for reason in rows["blocked"].dropna())
+        return self._cell(rows, show, shown)
 
     def count(self, source: str, /, **filters) -> Said:
         rows = self._select(source, filters)
@@ -99,7 +102,9 @@ class Numbers:
             own = selected[rows] == value
             cells = (self._cell(selected.loc[own & under], part, shown) for _, under, part in parts)
             lines.append([label(value) if value in LANGUAGES else str(value), *cells])
-        return Said("\n".join("| " + " | ".join(line) + " |" for line in lines))
+        text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        reasons = ", ".join(f"`{reason}`" for reason in selected["blocked"].dropna().unique())
+        return Said(f"{text}\n\nIn parentheses: blocked by {reasons}." if reasons else text)
 
     def pending(self, file: str) -> Said:
         if (self.root / file).exists():
@@ -140,8 +145,7 @@ class Numbers:
     def _fill(self, show: str, row: dict) -> Said:
         literal = " ".join(text for text, *_ in string.Formatter().parse(show))
         for _, number in typed(literal):
-            if number not in self.allowed:
-                raise ProbeError(f"the format types {number}; it should name a column")
+            raise ProbeError(f"the format types {number}; it should name a column")
         return Said(show.format_map(row))
 
 
@@ -179,7 +183,7 @@ def render(root: Path) -> Iterator[tuple[Path, str]]:
         tokens = environment.lex(path.read_text(encoding="utf-8"))
         prose = "".join(text if kind == "data" else "\n" * text.count("\n") for _, kind, text in tokens)
         for line, number in typed(prose):
-            if number not in numbers.allowed:
+            if number not in numbers.typed.get(name.removesuffix(".j2"), {}):
                 raise ProbeError(f"{path}:{line}: {number} is typed; ask its file, or say why in {SOURCES}")
         try:
             yield root / name.removesuffix(".j2"), environment.get_template(name).render()

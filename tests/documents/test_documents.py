@@ -31,7 +31,7 @@ where = { metric = ["excess", "cosine"] }
 show = "{value:.2f} [{ci_low:.1f}, {ci_high:.1f}]"
 [counts]
 file = "counts.json"
-[typed]
+[typed."page.md"]
 "95 %" = "an interval's level"
 """
 
@@ -66,7 +66,7 @@ def rendered(root, text: str) -> str:
         ('num("levels", "{variant}", language="sw", extreme="value")', "a"),
         ('count("levels", position="mean", where="value > 0.1")', "2"),
         ('count("levels", position="mean", where="value < 0")', "1"),
-        ('num("levels", "{value:.1f}", position="last", shown=True)', "(1.0)"),
+        ('num("levels", "{value:.1f}", position="last", shown=True)', "(1.0, blocked by `full_stop`)"),
         ('num("counts", "{base[share]:.0%} {list[1]}")', "50% 2"),
         ('pending("none.csv")', ""),
     ],

@@ -3,15 +3,18 @@
 import importlib
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from docs import render
 from probe.paths import REPOSITORY
 
 PAGES = sorted(path for path in REPOSITORY.rglob("*.md") if not {".venv", "shared"} & set(path.parts))
 NAMES = [path.relative_to(REPOSITORY).as_posix() for path in PAGES]
 FENCE = re.compile(r"^```.*?^```[^\n]*$", re.DOTALL | re.MULTILINE)
+README = (REPOSITORY / "README.md").read_text("utf-8")
 SCRIPT = re.compile(r"uv run ((?:(?:viz|docs)/)?\w+\.py[^`#\n|(]*)")
 COMMANDS = sorted({found.strip() for page in PAGES for found in SCRIPT.findall(page.read_text("utf-8"))})
 
@@ -51,3 +54,38 @@ def test_every_command_parses(command):
     script, *arguments = shlex.split(command)
     module = importlib.import_module(script.removesuffix(".py").replace("/", "."))
     module.parser().parse_args(arguments)
+
+
+def test_the_readme_shows_what_its_command_prints(tmp_path, capsys):
+    """The command under its figure, on the results as they are."""
+    (tmp_path / "results").symlink_to(REPOSITORY / "results")
+    (command,) = re.findall(r"Made by\n?\s?`uv run viz/alignment_curves.py ([^`]+)`", README)
+    assert (
+        importlib.import_module("viz.alignment_curves").main([*command.split(), "--root", str(tmp_path)]) == 0
+    )
+    assert capsys.readouterr().out.removeprefix(f"{tmp_path}/").strip() in README
+
+
+def test_the_readme_is_short():
+    assert len(README.split()) <= 1200
+
+
+def test_ci_runs_the_test_command_of_the_readme():
+    assert "uv run pytest" in README
+    assert (REPOSITORY / ".ci" / "run").read_text().rstrip().endswith("uv run pytest")
+
+
+# Decisions and what stages write are of their day; a template's numbers are the renderer's.
+PLAIN = [
+    name
+    for name in NAMES
+    if not name.startswith(("docs/adr/", "results/"))
+    and not (REPOSITORY / render.TEMPLATES / f"{name}.j2").exists()
+]
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_page_without_a_template_holds_no_measured_number(name):
+    chosen = tomllib.loads((REPOSITORY / render.SOURCES).read_text("utf-8"))["typed"].get(name, {})
+    text = (REPOSITORY / name).read_text("utf-8")
+    assert [number for _, number in render.typed(text) if number not in chosen] == []
