@@ -39,7 +39,8 @@ from probe import files
 from probe.audit import findings
 from probe.errors import ProbeError
 from probe.languages import LANGUAGES, label
-from probe.paths import REPOSITORY
+from probe.paths import REPOSITORY, Paths
+from probe.tables import TABLES
 
 TEMPLATES, SOURCES = "docs/templates", "docs/sources.toml"
 COMMAND = "git checkout, or the command that its provenance records"
@@ -118,7 +119,10 @@ class Numbers:
 
     def _read(self, path: Path) -> pd.DataFrame:
         """The table, and in the column `blocked` what takes a row's claim away, where anything does."""
-        table = files.read_csv(path, COMMAND, set())
+        if path.parent.parent == self.root / "results":
+            table = TABLES[path.stem].read(Paths(self.root), path.parent.name)
+        else:
+            table = pd.read_csv(path)
         claims = findings.read(path.with_name(findings.JSON), COMMAND) if path.stem in CLAIMS else []
         return table.assign(blocked=findings.blocking(table, claims))
 
@@ -187,7 +191,7 @@ def render(root: Path) -> Iterator[tuple[Path, str]]:
                 raise ProbeError(f"{path}:{line}: {number} is typed; ask its file, or say why in {SOURCES}")
         try:
             yield root / name.removesuffix(".j2"), environment.get_template(name).render()
-        except (KeyError, IndexError, TypeError, ValueError, jinja2.TemplateError) as error:
+        except (KeyError, IndexError, TypeError, ValueError, OSError, jinja2.TemplateError) as error:
             frames = traceback.extract_tb(error.__traceback__)
             line = max((frame.lineno or 0 for frame in frames if frame.filename == str(path)), default=0)
             reason = f"no {error}" if isinstance(error, KeyError) else error

@@ -9,13 +9,13 @@ from docs import render
 from probe.errors import ProbeError
 from probe.paths import REPOSITORY
 
-TABLE = """variant,language,state,stimuli,position,metric,value,ci_low,ci_high,null,p_value,n
-a,hi,1,probes,mean,excess,0.5,0.4,0.6,0,0.001,20
-a,sw,1,probes,mean,excess,-0.25,-0.3,-0.2,0,0.001,20
-a,hi,0,probes,last,cosine,1,1,1,1,1,20
-b,hi,1,probes,mean,excess,0.125,0.1,0.15,0,0.001,20
-b,sw,1,probes,mean,excess,0.0,-0.1,0.1,0,0.4,20
-"""
+TABLE = """variant,language,state,stimuli,position,metric,value,ci_low,ci_high,null,null_low,null_high,p_value,q_value,p_max,n
+a,hi,1,probes,mean,excess,0.5,0.4,0.6,0,0,0,0,0,0,20
+a,sw,1,probes,mean,excess,-0.25,-0.3,-0.2,0,0,0,0,0,0,20
+a,hi,0,probes,last,cosine,1,1,1,1,1,1,1,1,1,20
+b,hi,1,probes,mean,excess,0.125,0.1,0.15,0,0,0,0,0,0,20
+b,sw,1,probes,mean,excess,0.0,-0.1,0.1,0,0,0,0,0,0,20
+"""  # noqa: E501
 FULL_STOP = {
     "id": "full_stop",
     "severity": "high",
@@ -26,7 +26,7 @@ FULL_STOP = {
 }
 SOURCES = """
 [levels]
-file = "alignment_summary.csv"
+file = "results/tiny/alignment_summary.csv"
 where = { metric = ["excess", "cosine"] }
 show = "{value:.2f} [{ci_low:.1f}, {ci_high:.1f}]"
 [counts]
@@ -41,8 +41,10 @@ def root(tmp_path):
     """A root with one table, its audit, one JSON file, and sources for them."""
     (tmp_path / "docs" / "templates").mkdir(parents=True)
     (tmp_path / "docs" / "sources.toml").write_text(SOURCES)
-    (tmp_path / "alignment_summary.csv").write_text(TABLE)
-    (tmp_path / "artifact_audit.json").write_text(json.dumps({"findings": [FULL_STOP]}))
+    results = tmp_path / "results" / "tiny"
+    results.mkdir(parents=True)
+    (results / "alignment_summary.csv").write_text(TABLE)
+    (results / "artifact_audit.json").write_text(json.dumps({"findings": [FULL_STOP]}))
     (tmp_path / "counts.json").write_text('{"base": {"share": 0.5}, "list": [1, 2]}')
     return tmp_path
 
@@ -139,12 +141,12 @@ def test_the_command_tells_what_differs_and_writes_it(root, capsys):
     assert render.main(["--root", str(root)]) == 0
     assert (root / "page.md").read_text() == "text 0.125\n"
     assert render.main(["--root", str(root), "--check"]) == 0
-    (root / "alignment_summary.csv").write_text(TABLE.replace("0.125", "0.375"))
+    (root / "results" / "tiny" / "alignment_summary.csv").write_text(TABLE.replace("0.125", "0.375"))
     capsys.readouterr()
     assert render.main(["--root", str(root), "--check"]) == 1
     said = capsys.readouterr().out
     assert "-text 0.125\n+text 0.375\n" in said
-    (root / "alignment_summary.csv").unlink()
+    (root / "results" / "tiny" / "alignment_summary.csv").unlink()
     assert render.main(["--root", str(root), "--check"]) == 1
     assert "page.md.j2:1: " in capsys.readouterr().err
 
