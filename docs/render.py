@@ -76,22 +76,20 @@ class Numbers:
         path = self.root / self._source(source)["file"]
         if path.suffix == ".json":
             return self._fill(show, files.read_json(path, COMMAND))
-        rows = self._select(source, filters)
-        if shown:
-            show += "".join(f", blocked by `{reason}`" for reason in rows["blocked"].dropna())
-        return self._cell(rows, show, shown)
+        rows = self._select(source, filters, shown)
+        return self._cell(
+            rows, show + "".join(f", blocked by `{reason}`" for reason in rows["blocked"].dropna())
+        )
 
     def count(self, source: str, /, **filters) -> Said:
-        rows = self._select(source, filters)
-        refuse_blocked(rows)
-        return Said(len(rows))
+        return Said(len(self._select(source, filters)))
 
     def table(
         self, source: str, show: str | None = None, /, *, rows: str, columns="", shown=False, **filters
     ) -> Said:
         """Rows and columns in the order of the file. columns="a, b" makes a column of each pair of values;
         without it each part of the format, between bars, is one, under the names of its values."""
-        selected, show = self._select(source, filters), show or self._source(source)["show"]
+        selected, show = self._select(source, filters, shown), show or self._source(source)["show"]
         if columns:
             heads = selected[columns.split(", ")].astype(str).agg(" - ".join, axis=1)
             parts = [(head, heads == head, show) for head in heads.unique()]
@@ -101,7 +99,7 @@ class Numbers:
         lines = [[rows, *(head for head, _, _ in parts)], ["---"] * (len(parts) + 1)]
         for value in selected[rows].unique():
             own = selected[rows] == value
-            cells = (self._cell(selected.loc[own & under], part, shown) for _, under, part in parts)
+            cells = (self._cell(selected.loc[own & under], part) for _, under, part in parts)
             lines.append([label(value) if value in LANGUAGES else str(value), *cells])
         text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
         reasons = ", ".join(f"`{reason}`" for reason in selected["blocked"].dropna().unique())
@@ -126,7 +124,8 @@ class Numbers:
         claims = findings.read(path.with_name(findings.JSON), COMMAND) if path.stem in CLAIMS else []
         return table.assign(blocked=findings.blocking(table, claims))
 
-    def _select(self, name: str, filters: dict) -> pd.DataFrame:
+    def _select(self, name: str, filters: dict, shown: bool = False) -> pd.DataFrame:
+        """The rows asked for. Raises ProbeError where one is blocked, unless it is to be shown so."""
         source = self._source(name)
         rows, where = self.read(self.root / source["file"]), filters.pop("where", None)
         picks = {pick: filters.pop(pick) for pick in ("largest", "smallest", "extreme") if pick in filters}
@@ -136,34 +135,27 @@ class Numbers:
         for pick, column in picks.items():
             by = {"largest": rows[column], "smallest": -rows[column], "extreme": rows[column].abs()}[pick]
             rows = rows.loc[[by.idxmax()]]
+        for reason in () if shown else rows["blocked"].dropna():
+            raise ProbeError(f"the auditor blocks it: {reason}")
         return rows
 
-    def _cell(self, rows: pd.DataFrame, show: str, shown: bool) -> Said:
+    def _cell(self, rows: pd.DataFrame, show: str) -> Said:
         if len(rows) != 1:
             raise ProbeError(f"{len(rows)} rows match, not one")
-        if not shown:
-            refuse_blocked(rows)
         row = rows.iloc[0].to_dict()
         return self._fill(f"({show})" if row["blocked"] else show, row)
 
     def _fill(self, show: str, row: dict) -> Said:
-        literal = " ".join(text for text, *_ in string.Formatter().parse(show))
-        for _, number in typed(literal):
-            raise ProbeError(f"the format types {number}; it should name a column")
+        for text, *_ in string.Formatter().parse(show):
+            for _, number in typed(text):
+                raise ProbeError(f"the format types {number}; it should name a column")
         return Said(show.format_map(row))
-
-
-def refuse_blocked(rows: pd.DataFrame) -> None:
-    for reason in rows["blocked"].dropna():
-        raise ProbeError(f"the auditor blocks it: {reason}")
 
 
 def only_said(value: object) -> Said:
     """Of all that a template may print."""
     if not isinstance(value, Said):
-        raise ProbeError(
-            f"{value!r} is not taken from a file; only num, count, table and pending are printed"
-        )
+        raise ProbeError(f"{value!r} is not taken from a file; print num, count, table or pending")
     return value
 
 
@@ -209,26 +201,19 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
-    differing = 0
+    changed = []
     try:
         for path, text in render(args.root):
             old = path.read_text(encoding="utf-8") if path.exists() else ""
-            if old == text:
-                continue
-            differing += 1
-            if args.check:
-                names = (path.name, f"{path.name}, rendered")
-                for line in difflib.unified_diff(
-                    old.splitlines(), text.splitlines(), *names, n=0, lineterm=""
-                ):
-                    print(line)
-            else:
-                print(files.write_bytes(path, text.encode()))
+            if old != text:
+                changed.append(path)
+                told = difflib.unified_diff(old.split("\n"), text.split("\n"), path.name, n=0, lineterm="")
+                print("\n".join(told) if args.check else files.write_bytes(path, text.encode()))
     except ProbeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"documents {'that differ from their templates' if args.check else 'written'}: {differing}")
-    return int(args.check and differing > 0)
+    print(f"documents {'that differ from their templates' if args.check else 'written'}: {len(changed)}")
+    return int(args.check and bool(changed))
 
 
 if __name__ == "__main__":
