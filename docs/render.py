@@ -37,6 +37,7 @@ import pandas as pd
 
 from probe import files
 from probe.audit import findings
+from probe.audit.door import claimable
 from probe.errors import ProbeError
 from probe.languages import LANGUAGES, label
 from probe.paths import REPOSITORY, Paths
@@ -44,7 +45,7 @@ from probe.tables import TABLES
 
 TEMPLATES, SOURCES = "docs/templates", "docs/sources.toml"
 COMMAND = "git checkout, or the command that its provenance records"
-CLAIMS = ("alignment_summary", "variant_effects", "peaks")  # tables whose rows may be claims
+CLAIMS = ("alignment_summary", "variant_effects", "peaks")  # of tables made before verdicts were written
 
 # What is no measured number: code, links, sections of a text, identifiers of papers.
 APART = re.compile(
@@ -116,11 +117,13 @@ class Numbers:
         return self.sources[name]
 
     def _read(self, path: Path) -> pd.DataFrame:
-        """The table, and in the column `blocked` what takes a row's claim away, where anything does."""
+        """The table, and in the column `blocked` why a row may not be said, where it may not."""
         if path.parent.parent == self.root / "results":
             table = TABLES[path.stem].read(Paths(self.root), path.parent.name)
         else:
             table = pd.read_csv(path)
+        if "verdict" in table:
+            return table.assign(blocked=table["reason"].where(~claimable(table)))
         claims = findings.read(path.with_name(findings.JSON), COMMAND) if path.stem in CLAIMS else []
         return table.assign(blocked=findings.blocking(table, claims))
 
@@ -136,7 +139,7 @@ class Numbers:
             by = {"largest": rows[column], "smallest": -rows[column], "extreme": rows[column].abs()}[pick]
             rows = rows.loc[[by.idxmax()]]
         for reason in () if shown else rows["blocked"].dropna():
-            raise ProbeError(f"the auditor blocks it: {reason}")
+            raise ProbeError(f"it may not be said: {reason}")
         return rows
 
     def _cell(self, rows: pd.DataFrame, show: str) -> Said:

@@ -82,9 +82,9 @@ def test_a_number_is_taken_from_its_file(root, asked, says):
     [
         ('num("levels", variant="a", state=1)', "2 rows match, not one"),
         ('num("levels", variant="c")', "0 rows"),
-        ('num("levels", position="last")', "the auditor blocks it: full_stop"),
-        ('count("levels", position="last")', "the auditor blocks it: full_stop"),
-        ('table("levels", rows="language", columns="variant", position="last")', "the auditor blocks it"),
+        ('num("levels", position="last")', "it may not be said: full_stop"),
+        ('count("levels", position="last")', "it may not be said: full_stop"),
+        ('table("levels", rows="language", columns="variant", position="last")', "it may not be said"),
         ('num("levels", "{val}", variant="a", language="hi", state=1)', "no 'val'"),
         ('num("levels", kind="a")', "no 'kind'"),
         ('num("counts")', "no 'show'"),
