@@ -123,7 +123,7 @@ class Numbers:
         else:
             table = pd.read_csv(path)
         if "verdict" in table:
-            return table.assign(blocked=table["reason"].where(~claimable(table)))
+            return table.assign(blocked=table["reason"].fillna(table["verdict"]).where(~claimable(table)))
         claims = findings.read(path.with_name(findings.JSON), COMMAND) if path.stem in CLAIMS else []
         return table.assign(blocked=findings.blocking(table, claims))
 
@@ -145,8 +145,8 @@ class Numbers:
     def _cell(self, rows: pd.DataFrame, show: str) -> Said:
         if len(rows) != 1:
             raise ProbeError(f"{len(rows)} rows match, not one")
-        row = rows.iloc[0].to_dict()
-        return self._fill(f"({show})" if row["blocked"] else show, row)
+        blocked = rows["blocked"].notna().all()
+        return self._fill(f"({show})" if blocked else show, rows.iloc[0].to_dict())
 
     def _fill(self, show: str, row: dict) -> Said:
         for text, *_ in string.Formatter().parse(show):

@@ -111,6 +111,20 @@ def test_a_typed_number_is_refused_with_its_line(root, number):
         rendered(root, f"one\n```\n0.6\n```\n\n{number}, not".replace("```\n0.6\n```\n\n", "`0.6`\n"))
 
 
+@pytest.mark.parametrize(("verdict", "reason"), [("blocked", "at_chance"), ("descriptive", "comparison")])
+def test_where_a_table_has_verdicts_they_decide(root, verdict, reason):
+    judged = [
+        f"{line},{verdict},{reason}" if i == 1 else f"{line},matched," for i, line in enumerate(TABLE.split())
+    ]
+    judged[0] = f"{TABLE.split()[0]},verdict,reason"
+    (root / "results" / "tiny" / "alignment_summary.csv").write_text("\n".join([*judged, ""]))
+    asked = 'num("levels", "{value}", variant="a", state=1, language='
+    assert rendered(root, f'{{{{ {asked}"sw") }}}}') == "-0.25"
+    assert rendered(root, f'{{{{ {asked}"hi", shown=True) }}}}') == f"(0.5, blocked by `{reason}`)"
+    with pytest.raises(ProbeError, match=reason):
+        rendered(root, f'{{{{ {asked}"hi") }}}}')
+
+
 def test_code_links_sections_and_what_is_allowed_may_be_typed(root):
     page = "A 95 % interval (2.4), section 3.1, arXiv 2401.12345, `0.2`, [x](a0.3b), v1.2.3\n```\n0.6\n```\n"
     assert rendered(root, page) == page
