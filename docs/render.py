@@ -145,7 +145,7 @@ class Numbers:
     def _cell(self, rows: pd.DataFrame, show: str) -> Said:
         if len(rows) != 1:
             raise ProbeError(f"{len(rows)} rows match, not one")
-        blocked = rows["blocked"].notna().all()
+        blocked = len(rows["blocked"].dropna()) > 0
         return self._fill(f"({show})" if blocked else show, rows.iloc[0].to_dict())
 
     def _fill(self, show: str, row: dict) -> Said:
