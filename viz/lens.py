@@ -24,7 +24,7 @@ from probe import cli, files
 from probe.errors import ProbeError
 from probe.families import Family
 from probe.languages import LANGUAGES, PIVOT, TARGETS, label
-from probe.lens.languages import ALPHA
+from probe.lens.summary import ALPHA
 from viz import curves, style
 
 NAME = "logit_lens"
