@@ -31,12 +31,11 @@ from probe.paths import Paths
 from probe.routing import Decision, evaluate, route
 from probe.stimuli import edge_cases
 from probe.stimuli.manifest import Manifest, load_manifest
+from probe.tables import COMMITMENT, EDGE_CATEGORIES, EDGE_EFFECTS, FAILURE_CASES
 
 __all__ = ["Decision", "main", "route"]
 
 log = logging.getLogger(__name__)
-
-FAILURES, EFFECTS, CATEGORIES = "failure_cases.csv", "edge_effects.csv", "edge_categories.csv"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -52,9 +51,8 @@ def parser() -> argparse.ArgumentParser:
 
 def read_commitments(paths: Paths, family: Family, manifest: Manifest) -> tuple[Path, pd.DataFrame]:
     """Raises ProbeError where the table is missing, damaged, or of other concepts than the manifest's."""
-    source = paths.results(family.name) / "commitment_matrix.csv"
-    command = f"uv run concept_alignment.py --family {family.name}"
-    commitments = files.read_csv(source, command, {"concept_id", "language", f"{family.baseline}_layer"})
+    source, command = COMMITMENT.path(paths, family.name), COMMITMENT.command(family.name)
+    commitments = COMMITMENT.read(paths, family.name, needs=[f"{family.baseline}_layer"])
     if unknown := set(zip(commitments.concept_id, commitments.language, strict=True)) - {
         (s.concept_id, s.language) for s in manifest.probes
     }:
@@ -82,7 +80,7 @@ def measure(args: argparse.Namespace) -> None:
     lost = cases.concept_evidence(stores, manifest, family.baseline, regional)
     tested = cases.with_failures(commitments, lost, family)
     table = cases.cases(tested, family, manifest)
-    path = files.write_csv(out / FAILURES, table, metadata)
+    path = FAILURE_CASES.write(out, table, metadata)
     print(f"{path}: {cases.summary(table, tested, family, regional)}")
 
 
@@ -93,8 +91,8 @@ def write_edge(
         log.info("the manifest has no edge cases; build it again with: uv run build_stimuli.py")
         return
     by_case, by_category = edge.edge_tables(stores, manifest, family.baseline)
-    files.write_csv(out / EFFECTS, by_case, metadata)
-    path = files.write_csv(out / CATEGORIES, by_category, metadata)
+    EDGE_EFFECTS.write(out, by_case, metadata)
+    path = EDGE_CATEGORIES.write(out, by_category, metadata)
     print(f"{path}: {edge.summary(by_category)}")
 
 

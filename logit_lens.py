@@ -28,6 +28,7 @@ from probe.lens import measure, prompts, summary, text, vocabulary
 from probe.paths import Paths
 from probe.stats import resampling
 from probe.stimuli.manifest import load_manifest
+from probe.tables import LENS_ONSET, LENS_ROWS, LENS_SUMMARY
 
 log = logging.getLogger(__name__)
 
@@ -61,11 +62,12 @@ def work(args: argparse.Namespace) -> None:
     table = pd.concat(summaries, ignore_index=True)
     metadata = provenance(paths, family, revisions, colliding)
     out = paths.results(family.name)
-    files.write_csv(out / "logit_lens.csv", pd.concat(stimuli, ignore_index=True), metadata)
-    files.write_csv(out / "logit_lens_onset.csv", summary.find_onsets(table), metadata)
+    onsets = summary.find_onsets(table)
+    LENS_ROWS.write(out, pd.concat(stimuli, ignore_index=True), metadata)
+    LENS_ONSET.write(out, onsets, metadata)
     files.write_json(out / "logit_lens_examples.json", {"examples": shown}, metadata)
-    path = files.write_csv(out / "logit_lens_summary.csv", table, metadata)
-    print(f"{path}: {headline(summary.find_onsets(table), family, variants)}")
+    path = LENS_SUMMARY.write(out, table, metadata)
+    print(f"{path}: {headline(onsets, family, variants)}")
 
 
 def provenance(paths: Paths, family: Family, revisions: dict[str, str], colliding: dict) -> dict:
