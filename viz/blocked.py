@@ -1,4 +1,4 @@
-"""What the auditor takes away from a figure: read beside the results, and put into words for the caption."""
+"""What may not be claimed of the results that a figure shows: asked in one place, and told in its caption."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ class Audit:
     findings: list[Finding] | None
 
     def by(self, table: pd.DataFrame) -> pd.Series:
-        """Per row the id of the finding that blocks it, None where none does; see probe.findings."""
+        """Per row the id of the finding that blocks it, None where it may be claimed."""
         return findings.blocking(table, self.findings or [])
 
     def note(self, by: Iterable[str | None], what: str, mark: str) -> str:
