@@ -137,8 +137,8 @@ def _draw_panel(ax: Axes, panel: Panel, family: Family) -> None:
         curves.draw_curve(ax, single, looks[panel.variant], thin=True, linestyle=dashes, label=language)
         if not panel.peaks[language]["blocked"]:
             for name, marker in (("rise_start", "|"), ("peak_state", "*")):
-                state = panel.peaks[language][name]
-                ax.plot(single.value[single.state == state], marker, color="black", markersize=8, label=name)
+                if pd.notna(state := panel.peaks[language][name]):
+                    ax.plot(state, single.value[state], marker, color="black", markersize=7, label=name)
         handles.append(curves.line_handle(words, linestyle=dashes, linewidth=0.9))
     curves.states_axis(ax, len(panel.means[panel.variant]))
     ax.legend(

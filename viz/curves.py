@@ -151,12 +151,13 @@ def draw_curve(
     if not thin:
         ends = table.ci_low, table.ci_high
         ax.fill_between(table.index, *ends, alpha=0.2, linewidth=0, label="interval", **colour)
-    line = {"marker": look.marker, "markersize": size, "linewidth": width} | colour | kwargs
+    line: dict[str, Any] = {"marker": look.marker, "markersize": size, "linewidth": width} | colour | kwargs
     if hidden.any():
         paler = {"marker": "", "alpha": FADED, "linewidth": min(width, 1.2), "label": "paler"}
         ax.plot(values, **(line | paler))
-        open_ = {"linestyle": "", "markerfacecolor": "white", "markeredgewidth": 0.9}
-        ax.plot(values[hidden], **(line | open_ | {"label": f"blocked {kwargs.get('label', '')}"}))
+        hollow: dict[str, Any] = {"linestyle": "", "markerfacecolor": "white", "markeredgewidth": 0.9}
+        marked: dict[str, Any] = {"label": f"blocked {line['label']}"}
+        ax.plot(values[hidden], **(line | hollow | marked))
     step = 1 if hidden.any() else max(1, len(values) // 10)
     ax.plot(values.mask(hidden), markevery=[] if thin and not hidden.any() else step, **line)
 

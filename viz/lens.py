@@ -79,9 +79,11 @@ def draw(table: pd.DataFrame, family: Family, variant: str, command: str) -> Fig
     axes[2, 1].set_xlabel(curves.states_label(int(table.state.max()) + 1))
     into = table.drop_duplicates("target").groupby("source").target.agg(list)
     usual = max(into.index, key=lambda source: len(into[source]))
-    others = [f", into {', '.join(map(label, into[x]))} from {label(x)}" for x in into.index if x != usual]
+    others = "".join(
+        f", into {', '.join(map(label, into[x]))} from {label(x)}" for x in into.index if x != usual
+    )
     about = table.query("language == target or language == source or language == @PIVOT")
-    most, fewest = int((table.n + table.dropped).max()), int(about["n"].min())
+    most, fewest = int((table.n + table.dropped).max()), min(about["n"].tolist())
     lines = [
         curves.handle(role, look, dashes)
         for role, (look, dashes) in LOOKS.items()
@@ -92,10 +94,10 @@ def draw(table: pd.DataFrame, family: Family, variant: str, command: str) -> Fig
         f"Does the middle of the network speak English first? {family.label(variant)}",
         family,
         [
-            f"Few-shot translation of one word from {label(usual)}{''.join(others)}. Each state is read through "
-            "the model's own final norm and unembedding; the probability is the mass of all tokens that the "
-            f"word can begin with. Open markers: not above the null at p <= {ALPHA} over all states together. "
-            "Concepts whose words share a first token in the languages compared are left out: "
+            f"Few-shot translation of one word from {label(usual)}{others}. Each state is read "
+            "through the model's own final norm and unembedding; the probability is the mass of all tokens "
+            f"that the word can begin with. Open markers: not above the null at p <= {ALPHA} over all states "
+            "together. Concepts whose words share a first token in the languages compared are left out: "
             f"{fewest} to {most} of {most} are kept. Nothing is drawn below {FLOOR:g}.",
             f"Made by: {command}",
         ],
