@@ -1,4 +1,4 @@
-"""The level that a curve holds: the best of its runs' minima, and just the threshold at which it still commits."""
+"""The level that a curve holds: the best of its runs' minima, the highest at which it still commits."""
 
 import numpy as np
 import pytest
