@@ -21,8 +21,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from probe import cli, files
-from probe.activations.opening import open_stores
+from probe import cli
+from probe.activations.opening import open_stores, provenance
 from probe.activations.store import ActivationStore
 from probe.errors import ProbeError
 from probe.failures import cases, edge, evidence
@@ -66,14 +66,8 @@ def measure(args: argparse.Namespace) -> None:
     source, commitments = read_commitments(paths, family, manifest)
     measured = dict.fromkeys([family.baseline, *variants])
     stores = open_stores(paths, family, measured, [*manifest.probes, *manifest.edge])
-    sources = (paths.source(family.manifest), source)
-    metadata = files.provenance(
-        params={"family": family.name, "variants": list(stores), "tolerated_delay": cases.TOLERATED_DELAY},
-        inputs={paths.name(file): files.sha256(file) for file in sources}
-        | {f"activations/{family.name}/{name}": store.fingerprint() for name, store in stores.items()},
-        models={variant: store.index.identity["revision"] for variant, store in stores.items()},
-        **evidence.CONVENTIONS,
-    )
+    params = {"tolerated_delay": cases.TOLERATED_DELAY}
+    metadata = provenance(paths, family, stores, params, [source], **evidence.CONVENTIONS)
     out = paths.results(family.name)
     write_edge(out, stores, manifest, family, metadata)
     regional = [v for v in variants if family.variants[v].emphasises and f"{v}_layer" in commitments]

@@ -25,7 +25,6 @@ from probe.errors import ProbeError
 from probe.families import Family
 from probe.languages import PIVOT
 from probe.lens import measure, prompts, summary, text, vocabulary
-from probe.paths import Paths
 from probe.stats import resampling
 from probe.stimuli.manifest import load_manifest
 from probe.tables import LENS_ONSET, LENS_ROWS, LENS_SUMMARY
@@ -51,8 +50,7 @@ def work(args: argparse.Namespace) -> None:
     for variant in variants:
         checkpoint = model_loader.open_checkpoint(family, variant, args.dtype, args.device, paths)
         revisions[variant] = checkpoint.revision
-        loaded = model_loader.loaded(family, variant, args.dtype, args.device, paths, head=True)
-        with loaded as (model, tokenizer):
+        with model_loader.loaded_from(checkpoint, head=True) as (model, tokenizer):
             masses = measure.measure(model, tokenizer, manifest.probes)
             shown += text.read_examples(model, tokenizer, variant, masses.prompts)
         stimuli.append(summary.by_stimulus(variant, masses))
@@ -60,7 +58,22 @@ def work(args: argparse.Namespace) -> None:
         colliding[variant] = vocabulary.count_collisions(masses.starts)
         log.info("%s: %d prompts read", variant, len(masses.prompts))
     table = pd.concat(summaries, ignore_index=True)
-    metadata = provenance(paths, family, revisions, colliding)
+    params = {
+        "family": family.name,
+        "variants": variants,
+        "shots": prompts.SHOTS,
+        "min_items": summary.MIN_ITEMS,
+        "alpha": summary.ALPHA,
+        "resamples": resampling.N_RESAMPLES,
+        "seed": resampling.SEED,
+    }
+    metadata = files.provenance(
+        params,
+        files.hashes(paths, [paths.source(family.manifest)]),
+        revisions,
+        collisions=colliding,
+        p_script="mass of the language's script; English, Swahili, French, Spanish and Yoruba share Latin",
+    )
     out = paths.results(family.name)
     onsets = summary.find_onsets(table)
     LENS_ROWS.write(out, pd.concat(stimuli, ignore_index=True), metadata)
@@ -68,25 +81,6 @@ def work(args: argparse.Namespace) -> None:
     files.write_json(out / "logit_lens_examples.json", {"examples": shown}, metadata)
     path = LENS_SUMMARY.write(out, table, metadata)
     print(f"{path}: {headline(onsets, family, variants)}")
-
-
-def provenance(paths: Paths, family: Family, revisions: dict[str, str], colliding: dict) -> dict:
-    manifest = paths.source(family.manifest)
-    return files.provenance(
-        params={
-            "family": family.name,
-            "variants": list(revisions),
-            "shots": prompts.SHOTS,
-            "min_items": summary.MIN_ITEMS,
-            "alpha": summary.ALPHA,
-            "resamples": resampling.N_RESAMPLES,
-            "seed": resampling.SEED,
-        },
-        inputs={paths.name(manifest): files.sha256(manifest)},
-        models=revisions,
-        collisions=colliding,
-        p_script="mass of the language's script; English, Swahili, French, Spanish and Yoruba share Latin",
-    )
 
 
 def headline(table: pd.DataFrame, family: Family, variants: Sequence[str]) -> str:

@@ -33,6 +33,7 @@ from viz.blocked import Audit
 
 NAME = "robustness"
 LIMIT = 6  # of the colours
+NOT_SIGNIFICANT = "not_significant"  # the reason that needs no line through a number: there is none
 COLOURS = {"cmap": "PuOr", "vmin": -LIMIT, "vmax": LIMIT}  # safe for colour-blind readers, its middle white
 
 
@@ -107,7 +108,8 @@ def _title(row: pd.Series, family: Family) -> str:
 
 
 def load(args: argparse.Namespace, paths: Paths, family: Family, audit: Audit) -> tuple[pd.DataFrame, str]:
-    """The rows of the variants and the stimuli asked for, with a column `blocked`, and the default stimuli.
+    """The rows of the variants and the stimuli asked for, with columns `significant` and `blocked` (why it may
+    not be claimed although it is), and the default stimuli.
 
     Raises ProbeError naming what there is, or the command that helps.
     """
@@ -120,19 +122,12 @@ def load(args: argparse.Namespace, paths: Paths, family: Family, audit: Audit) -
     table = curves.only(table, "stimuli", [args.stimuli or default], path)
     there = list(dict.fromkeys(table.variant))
     wanted = family.chosen(args.variants)
-    table = table.loc[table.variant.isin(wanted)].rename(columns={"survives": "significant"})
+    table = table.loc[table.variant.isin(wanted)]
     if table.empty:
         raise ProbeError(f"{path} has no variant '{', '.join(wanted)}', only {', '.join(there)}")
-    return table.assign(blocked=_blocked(table, family, audit)), default
-
-
-def _blocked(table: pd.DataFrame, family: Family, audit: Audit) -> pd.Series:
-    """Each row is a mean of effects, and blocked where that of any language in it is."""
-    effects = table.rename(columns={"variant": "variant_a", "against": "variant_b", "value": "diff"})
-    effects["language"] = [list(family.variants[variant].emphasises) for variant in table.variant]
-    effects = effects.explode("language")
-    by = audit.by(effects.reset_index(drop=True)).set_axis(effects.index)
-    return by.groupby(level=0).first().reindex(table.index).astype(object).replace({np.nan: None})
+    by = audit.by(table)
+    significant = ~by.astype(str).str.startswith(NOT_SIGNIFICANT)
+    return table.assign(significant=significant, blocked=by.where(significant, None)), default
 
 
 def work(args: argparse.Namespace) -> None:
@@ -143,7 +138,7 @@ def work(args: argparse.Namespace) -> None:
     figure = draw(table, family, audit, style.command(NAME, family, chosen, stimuli=stimuli))
     png, _ = style.save(figure, paths.assets(family.name), NAME)
     stand = int((table.significant & table.blocked.isna()).sum())
-    print(f"{png}: {stand} of {len(table)} effects are significant, and the auditor does not block them")
+    print(f"{png}: {stand} of {len(table)} effects are significant and may be claimed")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -19,8 +19,8 @@ from probe.lens.vocabulary import (
     read_vocabulary,
     tell_apart,
 )
-from probe.models.extract import find_blocks
 from probe.models.head import find_head, lens_probabilities
+from probe.models.hooks import find_blocks
 from probe.stimuli.manifest import ProbeSentence
 
 if TYPE_CHECKING:

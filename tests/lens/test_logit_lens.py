@@ -31,8 +31,8 @@ from probe.lens import vocabulary as words_of
 from probe.lens.measure import Masses, measure_with
 from probe.lens.prompts import SHOTS, SOURCE, SOURCE_FOR, Prompt, build_prompts
 from probe.lens.text import read_text
-from probe.models.extract import find_blocks
 from probe.models.head import find_head, lens_probabilities
+from probe.models.hooks import find_blocks
 from probe.paths import REPOSITORY, Paths
 from probe.stats import resampling
 from probe.stimuli.manifest import load_concepts, probe_sentences

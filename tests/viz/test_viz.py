@@ -114,7 +114,7 @@ def peaks(variants=VARIANTS) -> pd.DataFrame:
 
 
 def effects() -> pd.DataFrame:
-    """Two findings by three measures at two positions: MEXA survives nowhere, once it is undefined."""
+    """Two findings by three measures at two positions: MEXA stands nowhere, once it is undefined."""
     rows = []
     kinds = (("probes", 20), ("parallel", 200))
     grid = itertools.product(
@@ -138,7 +138,8 @@ def effects() -> pd.DataFrame:
                 "ci_high": value + half,
                 "p_value": 0.001,
                 "n": n,
-                "survives": abs(value) > half,
+                "verdict": "stands" if abs(value) > half else "blocked",
+                "reason": "" if abs(value) > half else "not_significant/stands",
                 "stimuli": stimuli,
             }
         )
@@ -447,10 +448,29 @@ def test_exactly_the_blocked_states_have_open_markers(root):
     assert "3 of 108 points drawn (early 3)" in note(drawn["three"])
     assert "3 of 72 points drawn (early 3)" in note(drawn["average"])
     assert "blocks none of the 108 points drawn" in note(drawn["three raw"])
-    assert "blocked by the auditor" in legend_texts(drawn["three"])
-    assert "blocked by the auditor" not in legend_texts(drawn["three raw"])
+    assert "no claim" in legend_texts(drawn["three"])
+    assert "no claim" not in legend_texts(drawn["three raw"])
     for figure in drawn.values():
         assert_legible(figure)
+
+
+def test_a_judged_table_is_believed_before_the_findings(root):
+    """Of a row with a verdict nobody else judges: one that is for comparison only is no claim either."""
+    write_audit(root, ("early/parallel", "high", FIRE_EARLY))
+    path = root / "results" / "toy" / "alignment_summary.csv"
+    table = pd.read_csv(path).assign(verdict="matched", reason="")
+    table.loc[(table.variant == "base") & (table.state == 3), ["verdict", "reason"]] = [
+        "descriptive",
+        "control",
+    ]
+    table.loc[(table.variant == "earth") & (table.state == 4), ["verdict", "reason"]] = [
+        "blocked",
+        "rule/level",
+    ]
+    table.to_csv(path, index=False)
+    for ax in figures(root)["three"].axes:
+        shown = {v: [line.get_xdata().tolist() for line in lines(ax, f"blocked {v}")] for v in VARIANTS}
+        assert shown == {"base": [[3]], "global": [], "fire": [], "earth": [[4]]}
 
 
 def test_a_mean_is_blocked_where_one_of_its_languages_is_and_a_blocked_peak_is_not_told(root):
@@ -541,7 +561,7 @@ def test_the_robustness_cells_are_the_table(made, stimuli):
             expected = min(max(2 * row.value / (row.ci_high - row.ci_low), -6), 6)
             assert shown[y, x] == pytest.approx(expected)
             number = f"{row.value:+.2f}".replace("-", "−")
-            assert texts.pop((y, x), None) == (number if row.survives else None)
+            assert texts.pop((y, x), None) == (number if row.verdict == "stands" else None)
         assert not texts
         assert {patch.get_xy() for patch in ax.patches if patch.get_label() == "primary"} == {(1, 1)}
         assert not struck(ax)
@@ -554,19 +574,18 @@ def test_an_interval_without_width_is_no_lack_of_effect():
     assert robustness.strength(table).tolist() == [np.inf, -np.inf, 0]
 
 
-def test_blocked_effects_are_struck_through(root):
-    at = {"stimuli": ["parallel"], "position": ["last"], "metric": ["cosine"], "state": [3]}
-    write_audit(
-        root,
-        ("of_fire", "high", at | {"language": ["ta"], "claim": ["effect"]}),
-        ("of_base_elsewhere", "high", at | {"variant": ["base"], "language": ["fr"]}),
-        ("a_level", "high", {"claim": ["level", "peak"]}),
-        ("unresolved", "low", {"resolved": [False]}),
-    )
-    figure, table = robust(root)
+def test_blocked_effects_are_struck_through_where_there_is_a_number(root):
+    path = root / "results" / "toy" / "robustness.csv"
+    table = pd.read_csv(path)
+    at = (table.variant == "fire") & (table.position == "last") & (table.metric == "cosine")
+    table.loc[at, ["verdict", "reason"]] = ["blocked", "of_fire/last"]
+    table.to_csv(path, index=False)
+    write_audit(root)
+    figure, drawn = robust(root)
     assert [struck(ax) for ax in figure.axes[:4]] == [{(0, 0)}, set(), {(0, 0)}, set()]
     assert "2 of 20 effects (of_fire 2)" in note(figure)
-    assert table.blocked.notna().sum() == 2
+    assert drawn.blocked.notna().sum() == 2
+    assert 0 < (~drawn.significant).sum() < 20
 
 
 def test_what_robustness_was_not_measured(root, capsys):
