@@ -12,7 +12,6 @@ from probe import files
 from probe.alignment.commitment import held_level
 from probe.errors import ProbeError
 from probe.families import Family
-from probe.languages import LANGUAGES
 from probe.paths import Paths
 from viz import blocked as blocking
 from viz import style
@@ -68,7 +67,7 @@ def load(args: argparse.Namespace, paths: Paths, family: Family) -> Held:
     concepts = dict(zip(matrix.concept_id, matrix.concept, strict=True))
     payload = files.read_json(curves_path, made_by)
     try:
-        languages = by_region(family, list(dict.fromkeys(matrix.language)))
+        languages = family.by_region(list(dict.fromkeys(matrix.language)))
         params = payload["metadata"]["params"]
         threshold, consecutive = float(params["threshold"]), int(params["consecutive"])
         position = str(params["primary_position"])
@@ -110,16 +109,6 @@ def _blocked(
 def _level(curve: Sequence[float] | np.ndarray, consecutive: int) -> float:
     held = held_level(curve, consecutive)
     return np.nan if held is None else held
-
-
-def by_region(family: Family, languages: list[str]) -> list[str]:
-    """The languages that one variant emphasises side by side, the others after them.
-
-    Raises ValueError for a language that is not one of the ten.
-    """
-    emphasised = [lang for variant in family.variants.values() for lang in variant.emphasises]
-    order = list(dict.fromkeys([*emphasised, *LANGUAGES]))
-    return sorted(languages, key=order.index)
 
 
 def _mismatched(

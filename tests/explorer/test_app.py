@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
+from explorer.tables import TABLES, Results
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.applications import Starlette
@@ -24,7 +25,6 @@ import app
 from explorer import commitment, controls, curves, effects, figures, lens, router, words
 from explorer.controls import Control, from_address, of_tab, settled
 from explorer.page import TABS, Explorer, data_route, figure_route
-from explorer.tables import TABLES, Results
 from probe.alignment.commitment import commitment_layer
 from probe.errors import ProbeError
 from probe.models import head as unembedding

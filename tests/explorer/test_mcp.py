@@ -15,12 +15,12 @@ import anyio
 import httpx
 import pandas as pd
 import pytest
+from explorer.results import AUDIT, CURVES, EFFECTS, MATRIX, NAMED, PEAKS, SUMMARY
+from explorer.tools import NAMES, Tools
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 
 from explorer.answers import MAX_ROWS
-from explorer.results import AUDIT, CURVES, EFFECTS, MATRIX, NAMED, PEAKS, SUMMARY
-from explorer.tools import NAMES, Tools
 from probe.audit import findings
 from probe.errors import ProbeError
 from probe.paths import REPOSITORY
