@@ -6,14 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from explorer.data import Curves, claimable, subset, with_reason
-from probe.alignment.commitment import (
-    censored_median,
-    commitment_layer,
-    commitment_states,
-    committed,
-    held_levels,
-)
+from explorer.commitments import Rule
+from explorer.data import claimable, subset
+from probe.alignment.commitment import censored_median, committed
 from probe.audit.findings import Finding
 from probe.errors import ProbeError
 
@@ -85,32 +80,15 @@ def highest(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return records(free.loc[free.groupby("variant", sort=False, observed=True)["value"].idxmax()])
 
 
-def commitments(
-    curves: Curves, variants: list[str], languages: list[str], levels: pd.DataFrame, rule: tuple
-) -> pd.DataFrame:
-    """One row per variant, language and concept: variant, language, concept_id, state (inf for never), held,
-    the highest threshold that would do (NaN where fewer states are left than must hold it), and reason. A
-    commitment claims the level at its state. rule: threshold, consecutive, start."""
-    values = curves.of(variants, languages).swapaxes(1, 2)
-    index = [variants, languages, curves.concepts]
-    names = ["variant", "language", "concept_id"]
-    table = pd.MultiIndex.from_product(index, names=names).to_frame(index=False)
-    held = held_levels(values[..., rule[2] :], rule[1])
-    table = table.assign(state=commitment_states(values, *rule).ravel(), held=held.ravel(), reason=None)
-    made = np.isfinite(table["state"])
-    table.loc[made, "reason"] = with_reason(table.loc[made], levels)["reason"]
-    return table
-
-
-def by_language(cells: pd.DataFrame, levels: pd.DataFrame, rule: tuple) -> list[dict[str, Any]]:
+def by_language(cells: pd.DataFrame, null: np.ndarray, rule: Rule) -> list[dict[str, Any]]:
     """Per variant and language of `commitments`: how many commit, and whether the mean of mismatched pairs
-    does."""
-    rows = []
-    for (variant, language), part in cells.groupby(["variant", "language"], sort=False):
-        states, own = part["state"].to_numpy(), subset(levels, variant=variant, language=language)
+    does. null: as from `nulls`."""
+    rows, pairs = [], cells[["variant", "language"]].drop_duplicates().itertuples(index=False, name=None)
+    for (variant, language), state in zip(pairs, rule.states(null).ravel(), strict=True):
+        part = subset(cells, variant=variant, language=language)
+        states = part["state"].to_numpy(float, na_value=np.inf)
         _, low, high = censored_median(states)
-        null = commitment_layer(own.sort_values("state")["null"].to_numpy(), *rule)
-        ends = {"median_ci_low": low, "median_ci_high": high, "null_state": null}
-        row = {"variant": variant, "language": language, **committed(states), **ends}
+        row = {"variant": variant, "language": language, **committed(states), "median_ci_low": low}
+        row |= {"median_ci_high": high, "null_state": int(state) if np.isfinite(state) else None}
         rows.append(row | {"not_claimable": int((~claimable(part)).sum())})
     return rows

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from probe import files
+from probe import curves, files, tables
 from probe.audit import findings
 from probe.audit.findings import Finding
 from probe.conventions import PRIMARY_POSITION
 from probe.errors import ProbeError
 from probe.families import NAME, Family, Variant, load_family
-from probe.languages import LANGUAGES
 from probe.paths import REPOSITORY, Paths
 
 if TYPE_CHECKING:
@@ -28,10 +27,9 @@ if TYPE_CHECKING:
     from probe.routing import Router
 
 KEPT = 64  # files in memory; a family has about a dozen
-SUMMARY, EFFECTS, PEAKS = "alignment_summary.csv", "variant_effects.csv", "peaks.csv"
-MATRIX, SENSITIVITY, DOSE = "commitment_matrix.csv", "commitment_sensitivity.csv", "dose_response.csv"
-CURVES, EXAMPLES, AUDIT = "alignment_curves.json", "logit_lens_examples.json", findings.JSON
-JUDGED = (SUMMARY, EFFECTS, PEAKS)
+FILES = (tables.SUMMARY, tables.EFFECTS, tables.PEAKS, tables.COMMITMENT, tables.SENSITIVITY, tables.DOSE)
+SUMMARY, EFFECTS, PEAKS, MATRIX, SENSITIVITY, DOSE = (f"{table.name}.csv" for table in FILES)
+CURVES, EXAMPLES, AUDIT = curves.FILE, "logit_lens_examples.json", findings.JSON
 UNAUDITED = "not audited"
 
 
@@ -123,19 +121,20 @@ class Results:
         return self._once("sha256", family, (name,), lambda path, _: files.sha256(path))
 
     def table(self, family: str, name: str) -> pd.DataFrame:
-        """A table, of which a column of text is a category; where its rows can be claims, with `reason`."""
+        """The table, of which a column of text is a category; where its rows can be claims, with `reason`."""
 
-        def read(path: Path, made_by: str) -> pd.DataFrame:
-            table = files.read_csv(path, made_by, set())
-            text = [column for column in table if table[column].dtype == object]
-            table = table.astype(dict.fromkeys(text, "category"))
-            return table.assign(reason=self._reasons(family, table)) if name in JUDGED else table
+        table = tables.TABLES[name.removesuffix(".csv")]
 
-        return self._once("table", family, (name, AUDIT) if name in JUDGED else (name,), read)
+        def read(*_) -> pd.DataFrame:
+            rows = table.read(self.paths, family)
+            rows = rows.astype(dict.fromkeys(rows.select_dtypes(["object", "str"]), "category"))
+            return rows.assign(reason=self._reasons(family, rows)) if table.claims else rows
+
+        return self._once("table", family, (name, AUDIT) if table.claims else (name,), read)
 
     def _reasons(self, family: str, table: pd.DataFrame) -> Any:
-        found = self.findings(family)
-        return UNAUDITED if found is None else findings.blocking(table, found)
+        there = self.findings(family)
+        return UNAUDITED if there is None else findings.blocking(table, there)
 
     def json(self, family: str, name: str) -> dict:
         def read(path: Path, made_by: str) -> dict:
@@ -147,15 +146,7 @@ class Results:
         return self._once("json", family, (name,), read)
 
     def curves(self, family: str) -> Curves:
-        def read(path: Path, made_by: str) -> Curves:
-            try:
-                return _curves(self.json(family, CURVES))
-            except (AttributeError, IndexError, KeyError, StopIteration, TypeError, ValueError) as error:
-                if isinstance(error, ProbeError):
-                    raise
-                raise ProbeError(f"{path} is damaged (no curves of one length); run: {made_by}") from error
-
-        return self._once("curves", family, (CURVES,), read)
+        return self._once("curves", family, (CURVES,), lambda *_: _array(curves.read(self.paths, family)))
 
     def findings(self, family: str) -> list[Finding] | None:
         """None where nothing was audited."""
@@ -163,16 +154,15 @@ class Results:
 
     def metadata(self, family: str, name: str) -> dict:
         """What a file was made of, as it says itself or the file beside it does."""
-
-        def read(path: Path, made_by: str) -> dict:
-            beside = path.with_name(f"{path.stem}.meta.json")
-            content = files.read_json(beside, made_by) if path.suffix == ".csv" else self.json(family, name)
-            made_of = content if path.suffix == ".csv" else content.get("metadata")
-            if not isinstance(made_of, dict) or not {"params", "inputs"} <= made_of.keys():
-                raise ProbeError(f"{path} does not say what it was made of; run: {made_by}")
-            return made_of
-
-        return self._once("metadata", family, (name,), read)
+        stem = name.removesuffix(".csv")
+        if stem in tables.TABLES:
+            return self._once(
+                "made", family, (name,), lambda *_: tables.TABLES[stem].provenance(self.paths, family)
+            )
+        made_of = self.json(family, name).get("metadata")
+        if not isinstance(made_of, dict) or not {"params", "inputs"} <= made_of.keys():
+            raise ProbeError(f"{name} does not say what it was made of; run: {_command(family, name)}")
+        return made_of
 
     def router(self, family: str) -> "Router":
         """The family's own, which its effects decide. Raises ProbeError for a family of no table."""
@@ -191,8 +181,7 @@ class Results:
         """What `read` gives of the first of the files, given its path and the command that makes it; kept
         until one of them, or what stands beside it, changes. One thread reads, the others wait for it."""
         key, paths = (what, family, *names), [self.file(family, name) for name in names]
-        stage = "logit_lens.py" if names[0] == EXAMPLES else "concept_alignment.py"
-        command = f"uv run {stage} --family {family}"
+        command = _command(family, names[0])
         with self._lock:
             stamp = _stamp(paths)
             if key not in self._kept or self._kept[key][0] != stamp:
@@ -211,34 +200,39 @@ class Results:
 
 def _stamp(paths: Iterable[Path]) -> list[tuple[int, int]]:
     """Of what exists: whoever reads a file that does not says so."""
-    beside = [path.with_name(f"{path.stem}.meta.json") for path in paths]
-    status = [path.stat() if path.exists() else None for path in (*paths, *beside)]
+    every = [each for path in paths for each in (path, files.sidecar(path))]
+    status = [path.stat() if path.exists() else None for path in every]
     return [(s.st_mtime_ns, s.st_size) if s else (0, 0) for s in status]
 
 
-def _curves(payload: dict) -> Curves:
-    """Raises one of many errors where these are no curves."""
-    of = payload["curves"]
+def _command(family: str, name: str) -> str:
+    """What makes a file."""
+    table = tables.TABLES.get(
+        name.removesuffix(".csv"), tables.LENS_ROWS if name == EXAMPLES else tables.SUMMARY
+    )
+    return table.command(family)
+
+
+def _array(stored: curves.Curves) -> Curves:
+    of = stored.curves
     variants, concepts = list(of), list(next(iter(of.values())))
+    if any(list(by_concept) != concepts for by_concept in of.values()):
+        raise ProbeError(f"{CURVES} has not the same concepts for every variant; make it anew")
     languages = list(of[variants[0]][concepts[0]])
-    values = np.array([[[of[v][c][lang] for lang in languages] for c in concepts] for v in variants], float)
-    if values.ndim != 4 or not values.size or not np.isfinite(values).all() or set(languages) - {*LANGUAGES}:
-        raise ValueError("not of one length, not finite, or of no language")
-    position = payload.get("metadata", {}).get("params", {}).get("primary_position", PRIMARY_POSITION)
-    return Curves(position, variants, concepts, languages, values, payload.get("post_norm", {}))
+    values = np.array([[[of[v][c][lang] for lang in languages] for c in concepts] for v in variants])
+    position = stored.metadata.get("params", {}).get("primary_position", PRIMARY_POSITION)
+    return Curves(position, variants, concepts, languages, values, stored.post_norm)
 
 
 def claimable(table: pd.DataFrame) -> pd.Series:
     """Per row whether it may be said. A row that nobody has judged may not."""
-    return table["reason"].isna() if "reason" in table else pd.Series(False, index=table.index)
+    reason = table["reason"] if "reason" in table else pd.Series(UNAUDITED, index=table.index)
+    return pd.Series(reason.isna())
 
 
-def with_reason(rows: pd.DataFrame, levels: pd.DataFrame) -> pd.DataFrame:
-    """The rows, each with the `reason` of the level at its variant, language and state."""
-    key = ["variant", "language", "state"]
-    at = levels.astype({"variant": str, "language": str}).set_index(key)["reason"]
-    wanted = pd.MultiIndex.from_frame(rows[key].astype({"variant": str, "language": str}))
-    return rows.assign(reason=at.astype(object).reindex(wanted, fill_value=UNAUDITED).to_numpy())
+def each(table: pd.DataFrame) -> Iterable[Any]:
+    """Row by row, a column an attribute."""
+    return table.itertuples(index=False)
 
 
 def subset(table: pd.DataFrame, **wanted: Any) -> pd.DataFrame:

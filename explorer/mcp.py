@@ -14,10 +14,10 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 
 from explorer import answers
+from explorer.commitments import Rule, commitments, nulls
 from explorer.controls import LONGEST_TEXT
 from explorer.data import AUDIT, CURVES, EFFECTS, MATRIX, PEAKS, SUMMARY, Results, subset
 from probe.alignment.commitment import CONSECUTIVE, THRESHOLD
@@ -209,22 +209,16 @@ class Tools:
             language: one language, such as "hi"; leave out for all, and no list of concepts.
         """
         self._check(family)
-        curves, levels = self._results.curves(family), self._levels(family)
+        results, curves = self._results, self._results.curves(family)
         rule = _rule(threshold, consecutive, start, curves.n_states)
         variants = answers.chosen("variant", variant, curves.variants)
         languages = answers.chosen("language", language, curves.languages)
-        cells = answers.commitments(curves, variants, languages, levels, rule)
-        asked = {"family": family, "variant": variant, "language": language}
-        answer = {
-            "asked": asked | dict(zip(("threshold", "consecutive", "start"), rule, strict=True)),
-            "position": curves.position,
-            **answers.bounded("languages", answers.by_language(cells, levels, rule)),
-        }
+        cells = commitments(results, family, variants, languages, rule)
+        by = answers.by_language(cells, nulls(results, family, variants, languages), rule)
+        asked = {"family": family, "variant": variant, "language": language, **vars(rule)}
+        answer = {"asked": asked, "position": curves.position, **answers.bounded("languages", by)}
         if language is not None:
-            names = self._results.table(family, MATRIX)[["concept_id", "concept"]].drop_duplicates()
-            listed = cells.assign(state=cells["state"].replace(np.inf, np.nan).astype("Int64"))
-            listed = answers.records(listed.merge(names.astype(str), how="left"), ["language"])
-            concepts = answers.bounded("concepts", listed)
+            concepts = answers.bounded("concepts", answers.records(cells, ["language"]))
             answer |= {"concepts": concepts["concepts"], "concepts_left_out": concepts["left_out"]}
         return answer | self._sources(family, (CURVES, SUMMARY, MATRIX, AUDIT), cells["reason"])
 
@@ -287,17 +281,6 @@ class Tools:
             raise ProbeError(f"{AUDIT} is missing; run: uv run concept_alignment.py --family {family}")
         return found
 
-    def _levels(self, family: str) -> pd.DataFrame:
-        """The rows of the summary that are about what alignment_curves.json holds."""
-        curves, summary = self._results.curves(family), self._results.table(family, SUMMARY)
-        rows = subset(summary, stimuli="probes", position=curves.position, metric="cosine")
-        counts = rows.astype({"variant": str, "language": str}).groupby(["variant", "language"]).size()
-        pairs = pd.MultiIndex.from_product([curves.variants, curves.languages])
-        if (counts.reindex(pairs) != curves.n_states).any():
-            command = f"uv run concept_alignment.py --family {family}"
-            raise ProbeError(f"{CURVES} and {SUMMARY} do not fit together; run: {command}")
-        return rows
-
     def _sources(self, family: str, names: Sequence[str], reasons: Iterable[str | None]) -> dict[str, Any]:
         """The findings that forbid something in the answer, in short, and where its numbers come from."""
         ids = set(reasons)
@@ -325,7 +308,7 @@ def _pairs(effects: pd.DataFrame) -> list[str]:
     return (pairs["variant_a"] + " - " + pairs["variant_b"]).tolist()
 
 
-def _rule(threshold: float, consecutive: int, start: int, n_states: int) -> tuple[float, int, int]:
+def _rule(threshold: float, consecutive: int, start: int, n_states: int) -> Rule:
     """JSON has no integers of its own: 3.0 is one too."""
     consecutive, start = int(consecutive), int(start)
     if not -1 <= threshold <= 1:
@@ -334,7 +317,7 @@ def _rule(threshold: float, consecutive: int, start: int, n_states: int) -> tupl
         raise ProbeError(f"consecutive {consecutive} is out of range, only 1 to {n_states}")
     if not 0 <= start < n_states:
         raise ProbeError(f"start {start} is no state, only 0 to {n_states - 1}")
-    return threshold, consecutive, start
+    return Rule(threshold, consecutive, start)
 
 
 def register(results: Results) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from explorer.plots import look as looks
 from explorer.plots.look import Drawn, Theme
@@ -28,23 +27,16 @@ def cells(table: pd.DataFrame, mismatched: Mapping[str, np.ndarray], family: Fam
     columns = min(2 if look.narrow else 5, len(variants))
     lines = -(-len(variants) // columns)
     height, between = 24 * (table.concept.nunique() + 2), 70  # pixels; between: for titles and languages
-    across = range(columns)
-    figure = make_subplots(
-        rows=lines,
-        cols=columns,
-        specs=[[{} if i * columns + j < len(variants) else None for j in across] for i in range(lines)],
-        subplot_titles=[_title(table.loc[table.variant == v], family.label(v), look) for v in variants],
-        shared_yaxes=True,
-        horizontal_spacing=0.015,
-        vertical_spacing=between / (lines * height + between * (lines - 1)) if lines > 1 else 0,
+    titles = [_title(table.loc[table.variant == v], family.label(v), look) for v in variants]
+    gap = between / (lines * height + between * (lines - 1)) if lines > 1 else 0
+    figure = looks.subplots(
+        titles, columns, shared_yaxes=True, horizontal_spacing=0.015, vertical_spacing=gap
     )
     for i, variant in enumerate(variants):
         trace = _heatmap(table.loc[table.variant == variant], mismatched.get(variant))
         figure.add_trace(trace, row=i // columns + 1, col=i % columns + 1)
     figure.update_xaxes(showgrid=False, ticks="", tickangle=0, tickfont_size=10)
     figure.update_yaxes(showgrid=False, ticks="", autorange="reversed", tickfont_size=12)
-    for title, axis in zip(figure.layout.annotations, figure.select_xaxes(), strict=True):
-        title.update(x=axis.domain[0], xanchor="left", yshift=3, font_size=13)
     height = lines * height + between * (lines - 1) + 150
     colours = {"colorscale": "Viridis", "cmin": 0, "cmax": 1, "colorbar": BAR}
     looks.dress(figure, look, height, (90, 10, 54, 96), coloraxis=colours)

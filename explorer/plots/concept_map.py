@@ -43,7 +43,9 @@ def plane(setting: Setting, points: pd.DataFrame, in_plane: Mapping[int, float])
         traces += _follow(setting, first.loc[first.concept_id == setting.followed])
     frames = []
     for state, here in points.groupby("state"):
-        title = f"<b>State {state}</b> · this plane holds {100 * in_plane[state]:.0f} % of the variance"
+        title = (
+            f"<b>State {state}</b> · this plane holds {100 * in_plane[int(str(state))]:.0f} % of the variance"
+        )
         frames.append({"data": _places(setting, here), "layout": {"title": {"text": title}}})
     figure = go.Figure(traces)
     bare = {"showticklabels": False, "ticks": "", "showgrid": False}
@@ -64,8 +66,8 @@ def _dots(setting: Setting, points: pd.DataFrame, group: str, opacity: float) ->
     cells = zip(own.concept_id, own.language, strict=True)
     text = [f"{setting.named.get(concept, concept)}, {label(lang)}" for concept, lang in cells]
     trace = {"type": "scatter", "mode": "markers", "name": label(group) if group in LANGUAGES else group}
-    trace["marker"] = {"size": 8, "color": setting.colour(group), "opacity": opacity}
-    return trace | {"text": text, "hovertemplate": "%{text}<extra></extra>"}
+    dots = {"size": 8, "color": setting.colour(group), "opacity": opacity}
+    return trace | {"marker": dots, "text": text, "hovertemplate": "%{text}<extra></extra>"}
 
 
 def _follow(setting: Setting, followed: pd.DataFrame) -> list[dict]:

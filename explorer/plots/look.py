@@ -4,6 +4,7 @@ A figure that follows the slider of states carries its frames: one per state, ea
 and in the layout. explorer/page.js moves between them, without asking the server.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.io.json import to_json_plotly
+from plotly.subplots import make_subplots
 
 from probe.families import Family
 from viz import style
@@ -47,7 +49,7 @@ DARK = Theme("#14191f", "#e8ecf0", "#a3afba", "#2a323b", "rgba(160,172,184,0.22)
 def theme(look: Any) -> Theme:
     """look: "light wide", "dark narrow" and so on, as explorer/page.js sends it."""
     words = str(look).split()
-    return Theme(**vars(DARK if "dark" in words else LIGHT) | {"narrow": "narrow" in words})
+    return dataclasses.replace(DARK if "dark" in words else LIGHT, narrow="narrow" in words)
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class Drawn:
     def to_json(self) -> str:
         """A number that is not finite is null, which plotly leaves out."""
         more = {"name": self.name, "follow": self.follow, "frames": self.frames, "config": CONFIG}
-        return to_json_plotly({**self.figure.to_plotly_json(), **more})
+        return str(to_json_plotly({**self.figure.to_plotly_json(), **more}))
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,17 @@ def dress(
     return figure.update_layout(template=template(look), height=height, margin=margin, **layout)
 
 
+def subplots(titles: Sequence[str], columns: int, **spacing: Any) -> go.Figure:
+    """A panel per title, that stands above it to the left, so many in a line."""
+    n, across = len(titles), range(columns)
+    places = [[{} if line + column < n else None for column in across] for line in range(0, n, columns)]
+    shape = {"rows": len(places), "cols": columns, "specs": places, "subplot_titles": titles}
+    figure = make_subplots(**shape, **spacing)
+    for title, axis in zip(figure.select_annotations(), figure.select_xaxes(), strict=True):
+        title.update(x=axis.domain[0], xanchor="left", yshift=3, font_size=13)
+    return figure
+
+
 def over_states(figure: go.Figure, look: Theme, n_states: int, norm: bool = False) -> go.Figure:
     """Its x axes are of states: at most about nine ticks, always whole ones. norm: with a place of its own,
     beyond the states, for the value after the norm."""
@@ -174,9 +187,9 @@ def faint(colour: str, alpha: float) -> str:
 
 def band(x: pd.Series, low: pd.Series, high: pd.Series, colour: str) -> dict[str, Any]:
     """The area between two curves, as one closed line without an edge."""
-    kept = low.notna() & high.notna()
-    x, low, high = x[kept], low[kept], high[kept]
-    area = {"x": [*x, *x[::-1]], "y": [*low, *high[::-1]], "fill": "toself", "fillcolor": colour}
+    kept = (low.notna() & high.notna()).to_numpy()
+    ends = [values.to_numpy()[kept].tolist() for values in (x, low, high)]
+    area = {"x": ends[0] + ends[0][::-1], "y": ends[1] + ends[2][::-1], "fill": "toself", "fillcolor": colour}
     return area | {"type": "scatter", "mode": "none", "hoverinfo": "skip", "showlegend": False}
 
 

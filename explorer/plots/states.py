@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
-from plotly.subplots import make_subplots
 
 from explorer.data import claimable
 from explorer.plots import look as looks
@@ -73,26 +73,19 @@ def panels(
     look, n = setting.look, len(languages)
     columns = 1 if look.narrow else min(3, n)
     lines = -(-n // columns)
-    places = [divmod(i, columns) for i in range(n)]
-    figure = make_subplots(
-        rows=lines,
-        cols=columns,
-        specs=[[{} if line * columns + i < n else None for i in range(columns)] for line in range(lines)],
-        subplot_titles=[f"<b>{setting.titles[language]}</b>" for language in languages],
-        horizontal_spacing=0.05,
-        vertical_spacing=0.3 / lines if lines > 1 else 0,
-    )
+    titles = [f"<b>{setting.titles[language]}</b>" for language in languages]
+    spacing = {"horizontal_spacing": 0.05, "vertical_spacing": 0.3 / lines if lines > 1 else 0}
+    figure = looks.subplots(titles, columns, **spacing)
     keys = _keys(series, extras, look)
     figure.add_traces(keys)
-    for i, (language, (line, column)) in enumerate(zip(languages, places, strict=True)):
+    for i, language in enumerate(languages):
         inside = _panel(series, language, i == 0) + [_extra(extra, language) for extra in extras]
-        figure.add_traces(inside, rows=line + 1, cols=column + 1)
-        figure.update_xaxes(title_text=STATE if i + columns >= n else "", row=line + 1, col=column + 1)
+        place = {"row": i // columns + 1, "col": i % columns + 1}
+        figure.add_traces(inside, rows=place["row"], cols=place["col"])
+        figure.update_xaxes(title_text=STATE if i + columns >= n else "", **place)
     looks.over_states(figure, look, setting.n_states, after_norm)
     figure.update_xaxes(matches="x").update_yaxes(range=limits(series, extras, languages), nticks=6)
     figure.update_yaxes(title_text=setting.unit, col=1)
-    for title, axis in zip(figure.layout.annotations, figure.select_xaxes(), strict=True):
-        title.update(x=axis.domain[0], xanchor="left", yshift=3, font_size=13)
     labels = [s.mark.label for s in series] + [key["name"] for key in keys]
     top, height = looks.legend_height(labels, look) + 14, 200 if lines > 1 or look.narrow else 330
     looks.dress(figure, look, top + 56 + lines * height, (60, 14, top, 50), hovermode="x unified")
@@ -107,9 +100,9 @@ def limits(
     tables = [s.rows.loc[s.rows.language.isin(languages)] for s in series]
     drawn = [table[column] for table in tables for column in columns if column in table]
     drawn += [extra.rows.loc[extra.rows.language.isin(languages), "y"] for extra in extras]
-    low, high = pd.concat(drawn).min(), pd.concat(drawn).max()
+    low, high = np.nanmin(np.concatenate(drawn)), np.nanmax(np.concatenate(drawn))
     air = 0.06 * ((high - low) or 1)
-    return round(low - air, 6), round(high + air, 6)
+    return round(float(low - air), 6), round(float(high + air), 6)
 
 
 def _keys(series: Sequence[Series], extras: Sequence[Extra], look: Theme) -> list[dict]:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from explorer import controls
 from explorer.controls import Control
-from explorer.data import CURVES, PEAKS, SENSITIVITY, SUMMARY, Results, subset
+from explorer.data import CURVES, PEAKS, SENSITIVITY, SUMMARY, Results, each, subset
 from explorer.plots import look as looks
 from explorer.plots import states
 from explorer.plots.forest import forest
@@ -103,29 +103,21 @@ def _marked(
 
 
 def _placed(marks: pd.DataFrame, levels: pd.DataFrame) -> pd.DataFrame:
-    """Of marks with a state in x, those on a curve shown: as high as it is there, and as claimable."""
-    there = levels[["variant", "language", "state", "value", "reason"]]
-    there = there.astype({"variant": str, "language": str})
-    place = {"state": "x", "value": "y"}
-    return marks.merge(there.rename(columns=place), on=["variant", "language", "x"]) if len(marks) else marks
+    """Of marks with a state in x, those on a curve shown: as high as it is there, and as claimable, unless
+    they have a reason of their own."""
+    own = ["variant", "language", "state", "value", *({"reason"} - {*marks})]
+    there = pd.DataFrame(levels[own]).rename(columns={"state": "x", "value": "y"})
+    text = {"variant": str, "language": str}
+    return marks.astype(text).merge(there.astype(text), on=["variant", "language", "x"])
 
 
 def _peaks(peaks: pd.DataFrame, levels: pd.DataFrame) -> pd.DataFrame:
-    cells = [
-        {
-            "variant": row.variant,
-            "language": row.language,
-            "x": row.peak_state,
-            "x_low": row.peak_state_ci_low,
-            "x_high": row.peak_state_ci_high,
-            "hover": f"peak at state {row.peak_state} [{row.peak_state_ci_low}, {row.peak_state_ci_high}]; "
-            f"cross-fitted {row.peak:.3f} [{row.ci_low:.3f}, {row.ci_high:.3f}]",
-            "own": row.reason,
-        }
-        for row in peaks.itertuples()
-    ]
-    placed = _placed(pd.DataFrame(cells), levels)
-    return placed.drop(columns="reason").rename(columns={"own": "reason"}) if len(placed) else placed
+    state = "peak at state {0.peak_state} [{0.peak_state_ci_low}, {0.peak_state_ci_high}]"
+    height = "cross-fitted {0.peak:.3f} [{0.ci_low:.3f}, {0.ci_high:.3f}]"
+    marks = peaks.assign(hover=[f"{state}; {height}".format(row) for row in peaks.itertuples()])
+    x = {"peak_state": "x", "peak_state_ci_low": "x_low", "peak_state_ci_high": "x_high"}
+    kept = ["variant", "language", *x.values(), "hover", "reason"]
+    return _placed(pd.DataFrame(marks.rename(columns=x)[kept]), levels)
 
 
 def _cells(levels: pd.DataFrame) -> list[tuple[str, str]]:
@@ -145,8 +137,8 @@ def _commitments(
     elif measure["stimuli"] == "probes" and results.has(name, SENSITIVITY):
         rule = {"threshold": THRESHOLD, "consecutive": CONSECUTIVE}
         table = subset(results.table(name, SENSITIVITY), **rule)
-        for row in subset(table, position=measure["position"], metric=measure["metric"]).itertuples():
-            state = None if np.isnan(row.censored_median) else int(row.censored_median)
+        for row in each(subset(table, position=measure["position"], metric=measure["metric"])):
+            state = None if pd.isna(row.censored_median) else int(row.censored_median)
             cells.append((row.variant, row.language, state, f"{row.committed} of {row.n} commit; median"))
     made = [(v, k, state, f"{words} {state}") for v, k, state, words in cells if state is not None]
     return _placed(pd.DataFrame(made, columns=["variant", "language", "x", "hover"]), levels)

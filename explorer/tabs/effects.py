@@ -61,14 +61,15 @@ def _contrasts(table: pd.DataFrame) -> pd.Series:
 
 
 def _offered(table: pd.DataFrame) -> list[str]:
-    return list(dict.fromkeys(_contrasts(table[["contrast", "reference"]].drop_duplicates())))
+    return list(dict.fromkeys(_contrasts(table.drop_duplicates(["contrast", "reference"]))))
 
 
 def _largest(table: pd.DataFrame, pair: str) -> int:
     """Where the page opens: the state at which the pair differs most, over languages."""
     first, _, second = pair.partition("-")
     own = subset(table, variant_a=first, variant_b=second, contrast=SIMPLE, position=PRIMARY_POSITION)
-    return int(own.groupby("state")["diff"].mean().abs().idxmax()) if len(own) else 0
+    means = [(abs(part["diff"].mean()), int(str(state))) for state, part in own.groupby("state")]
+    return max(means, default=(0, 0))[1]
 
 
 def view(results: Results, name: str, chosen: dict[str, Any], look: Theme) -> View:

@@ -6,8 +6,9 @@ from typing import Any
 import pandas as pd
 
 from explorer import controls
+from explorer.commitments import names
 from explorer.controls import Control
-from explorer.data import MATRIX, UNAUDITED, Results, claimable
+from explorer.data import UNAUDITED, Results, claimable
 from probe.conventions import METRIC_LABELS, POSITIONS, PRIMARY_METRIC, PRIMARY_POSITION, metric_label
 from probe.families import Family
 
@@ -79,9 +80,6 @@ def variants(results: Results, family: Family, there: Sequence[str]) -> Control:
     return controls.many("variants", "Variants", ordered, results.variants or ordered, labels=labels(family))
 
 
-def concepts(results: Results, name: str) -> dict[str, str]:
+def concepts(results: Results, family: str) -> dict[str, str]:
     """Concept id -> ``C01 fever``; nothing where the file that it takes is not there."""
-    if not results.has(name, MATRIX):
-        return {}
-    table = results.table(name, MATRIX)
-    return {c: f"{c} {word}" for c, word in zip(table.concept_id, table.concept, strict=True)}
+    return {concept: f"{concept} {name}" for concept, name in names(results, family).items()}

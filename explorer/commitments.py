@@ -1,0 +1,84 @@
+"""Which concepts commit by a rule of one's own, for page and tools, and what of that may be said."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from explorer.data import CURVES, MATRIX, SUMMARY, UNAUDITED, Results, subset
+from probe.alignment.commitment import commitment_states, held_levels
+from probe.errors import ProbeError
+from probe.tables import SUMMARY as LEVELS
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A curve commits at the first state, not before `start`, from which it is at the threshold or above for
+    `consecutive` states."""
+
+    threshold: float
+    consecutive: int
+    start: int
+
+    def states(self, curves: np.ndarray) -> np.ndarray:
+        """(..., n_states) -> (...), inf for never."""
+        return commitment_states(curves, self.threshold, self.consecutive, self.start)
+
+    def held(self, curves: np.ndarray) -> np.ndarray:
+        """(..., n_states) -> (...) of the highest threshold that would do, NaN where too few are left."""
+        return held_levels(curves[..., self.start :], self.consecutive)
+
+
+def names(results: Results, family: str) -> dict[str, str]:
+    """Concept id -> its name; nothing where the file that it takes is not there."""
+    if not results.has(family, MATRIX):
+        return {}
+    table = results.table(family, MATRIX)
+    return dict(zip(table.concept_id.astype(str), table.concept.astype(str), strict=True))
+
+
+def nulls(results: Results, family: str, variants: Sequence[str], languages: Sequence[str]) -> np.ndarray:
+    """(n_variants, n_languages, n_states) of the cosines of mismatched pairs, averaged.
+
+    Raises ProbeError where the summary has not all of the curves.
+    """
+    levels, n_states = _levels(results, family), results.curves(family).n_states
+    null = levels.pivot_table(index=["variant", "language"], columns="state", values="null", observed=True)
+    null = null.reindex(pd.MultiIndex.from_product([variants, languages])).to_numpy()
+    if null.shape[-1] != n_states or np.isnan(null).any():
+        command = LEVELS.command(family)
+        raise ProbeError(f"{CURVES} and {SUMMARY} do not fit together; run: {command}")
+    return null.reshape(len(variants), len(languages), n_states)
+
+
+def _levels(results: Results, family: str) -> pd.DataFrame:
+    """The rows of the summary that the curves are of."""
+    position = results.curves(family).position
+    return subset(results.table(family, SUMMARY), stimuli="probes", position=position, metric="cosine")
+
+
+def commitments(
+    results: Results, family: str, variants: Sequence[str], languages: Sequence[str], rule: Rule
+) -> pd.DataFrame:
+    """One row per variant, concept and language: variant, concept_id, concept, language, state (empty for
+    never), held, and reason. What is claimed is the level at the state of commitment."""
+    curves, named = results.curves(family), names(results, family)
+    values = curves.of(variants, languages)
+    index = pd.MultiIndex.from_product([variants, curves.concepts, languages])
+    table = index.to_frame(index=False, name=["variant", "concept_id", "language"])
+    table.insert(2, "concept", [named.get(concept, concept) for concept in table.concept_id])
+    states = pd.Series(rule.states(values).ravel()).replace(np.inf, np.nan).astype("Int64")
+    table = table.assign(state=states, held=rule.held(values).ravel(), reason=None)
+    made = table.state.notna()
+    table.loc[made, "reason"] = _reasons(results, family, table.loc[made])
+    return table
+
+
+def _reasons(results: Results, family: str, cells: pd.DataFrame) -> np.ndarray | str:
+    if not results.has(family, SUMMARY):
+        return UNAUDITED
+    key = ["variant", "language", "state"]
+    at = _levels(results, family).astype({"variant": str, "language": str}).set_index(key)["reason"]
+    wanted = pd.MultiIndex.from_arrays([cells[column] for column in key])
+    return at.astype(object).reindex(wanted, fill_value=UNAUDITED).to_numpy()
