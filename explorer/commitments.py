@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from explorer.data import CURVES, MATRIX, SUMMARY, UNAUDITED, Results, subset
+from explorer.data import CURVES, MATRIX, REFUSED, SUMMARY, UNAUDITED, Results, subset
 from probe.alignment.commitment import commitment_states, held_levels
 from probe.errors import ProbeError
 from probe.tables import SUMMARY as LEVELS
+
+JUDGED = ("verdict", "reason")
 
 
 @dataclass(frozen=True)
@@ -62,23 +64,24 @@ def commitments(
     results: Results, family: str, variants: Sequence[str], languages: Sequence[str], rule: Rule
 ) -> pd.DataFrame:
     """One row per variant, concept and language: variant, concept_id, concept, language, state (empty for
-    never), held, and reason. What is claimed is the level at the state of commitment."""
+    never), held, verdict and reason. What is claimed is the level at the state of commitment."""
     curves, named = results.curves(family), names(results, family)
     values = curves.of(variants, languages)
     index = pd.MultiIndex.from_product([variants, curves.concepts, languages])
     table = index.to_frame(index=False, name=["variant", "concept_id", "language"])
     table.insert(2, "concept", [named.get(concept, concept) for concept in table.concept_id])
     states = pd.Series(rule.states(values).ravel()).replace(np.inf, np.nan).astype("Int64")
-    table = table.assign(state=states, held=rule.held(values).ravel(), reason=None)
-    made = table.state.notna()
-    table.loc[made, "reason"] = _reasons(results, family, table.loc[made])
-    return table
+    table = table.assign(state=states, held=rule.held(values).ravel())
+    return table.assign(**_judged(results, family, table))
 
 
-def _reasons(results: Results, family: str, cells: pd.DataFrame) -> np.ndarray | str:
+def _judged(results: Results, family: str, cells: pd.DataFrame) -> dict[str, np.ndarray | str]:
+    """Verdict and reason of each cell that commits; none of one that does not, for it claims nothing."""
     if not results.has(family, SUMMARY):
-        return UNAUDITED
-    key = ["variant", "language", "state"]
-    at = _levels(results, family).astype({"variant": str, "language": str}).set_index(key)["reason"]
-    wanted = pd.MultiIndex.from_arrays([cells[column] for column in key])
-    return at.astype(object).reindex(wanted, fill_value=UNAUDITED).to_numpy()
+        return {"verdict": REFUSED[1], "reason": UNAUDITED}
+    at = _levels(results, family)
+    at = at.astype(dict.fromkeys(("variant", "language", *JUDGED), object)).set_index(
+        ["variant", "language", "state"]
+    )
+    wanted = pd.MultiIndex.from_arrays([cells["variant"], cells["language"], cells["state"].fillna(-1)])
+    return {column: at[column].reindex(wanted, fill_value=None).to_numpy() for column in JUDGED}

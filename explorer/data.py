@@ -30,7 +30,7 @@ KEPT = 64  # files in memory; a family has about a dozen
 FILES = (tables.SUMMARY, tables.EFFECTS, tables.PEAKS, tables.COMMITMENT, tables.SENSITIVITY, tables.DOSE)
 SUMMARY, EFFECTS, PEAKS, MATRIX, SENSITIVITY, DOSE = (f"{table.name}.csv" for table in FILES)
 CURVES, EXAMPLES, AUDIT = curves.FILE, "logit_lens_examples.json", findings.JSON
-UNAUDITED = "not audited"
+UNAUDITED, REFUSED = "not audited", ("descriptive", "blocked")
 
 
 @dataclass(frozen=True)
@@ -121,20 +121,25 @@ class Results:
         return self._once("sha256", family, (name,), lambda path, _: files.sha256(path))
 
     def table(self, family: str, name: str) -> pd.DataFrame:
-        """The table, of which a column of text is a category; where its rows can be claims, with `reason`."""
+        """A column of text is a category. Rows that can be claims have their verdict and reason."""
 
         table = tables.TABLES[name.removesuffix(".csv")]
 
         def read(*_) -> pd.DataFrame:
             rows = table.read(self.paths, family)
             rows = rows.astype(dict.fromkeys(rows.select_dtypes(["object", "str"]), "category"))
-            return rows.assign(reason=self._reasons(family, rows)) if table.claims else rows
+            return self._judged(family, rows) if table.claims else rows
 
         return self._once("table", family, (name, AUDIT) if table.claims else (name,), read)
 
-    def _reasons(self, family: str, table: pd.DataFrame) -> Any:
+    def _judged(self, family: str, table: pd.DataFrame) -> pd.DataFrame:
+        """As the door has judged it; a table from before there was one, by the findings."""
+        if "verdict" in table:
+            return table
         there = self.findings(family)
-        return UNAUDITED if there is None else findings.blocking(table, there)
+        reason = UNAUDITED if there is None else findings.blocking(table, there)
+        table = table.assign(reason=reason)
+        return table.assign(verdict=np.where(table["reason"].isna(), "", REFUSED[1]))
 
     def json(self, family: str, name: str) -> dict:
         def read(path: Path, made_by: str) -> dict:
@@ -226,8 +231,8 @@ def _array(stored: curves.Curves) -> Curves:
 
 def claimable(table: pd.DataFrame) -> pd.Series:
     """Per row whether it may be said. A row that nobody has judged may not."""
-    reason = table["reason"] if "reason" in table else pd.Series(UNAUDITED, index=table.index)
-    return pd.Series(reason.isna())
+    verdict = table["verdict"] if "verdict" in table else pd.Series(REFUSED[1], index=table.index)
+    return ~pd.Series(verdict).isin(REFUSED)
 
 
 def each(table: pd.DataFrame) -> Iterable[Any]:

@@ -104,9 +104,9 @@ class Tools:
         State 0 is the embedding, state l the output of block l, before the final norm. Per state: value and
         its 95 % interval, ci_low to ci_high, over n meanings; null with null_low to null_high, what permuted
         pairs give and the central 95 % of it; p_value (one-sided), q_value (Benjamini-Hochberg), and p_max,
-        against the largest over all states; reason, why this level must not be claimed (the id of the
-        auditor's finding, or a rule), or null. peak: the state of the maximum with its interval and a reason
-        of its own; null for a metric without.
+        against the largest over all states; verdict, what may be said (descriptive or blocked: nothing), and
+        reason, why not (the id of a finding, or a rule). peak: the state of the maximum with its interval and
+        a verdict of its own; null for a metric without.
         Example: curve(family="nano-aya", variant="fire", language="hi", stimuli="parallel").
 
         Args:
@@ -151,10 +151,10 @@ class Tools:
 
         Per state: diff, variant_a minus variant_b paired by meaning, in units of the metric, and its 95 %
         interval, ci_low to ci_high, over n meanings; its null is 0; p_value (sign flips, two-sided), q_value
-        (Benjamini-Hochberg), and p_max, against the largest over all states; reason, why this effect must not
-        be claimed (the id of the auditor's finding, or a rule), or null. placebo is true where variant_a does
-        not emphasise the language: what it gains there too is not regional. For "did", reference says what
-        the difference was taken against; the one with control and placebo languages is the strictest.
+        (Benjamini-Hochberg), and p_max, against the largest over all states; verdict, what may be said
+        (descriptive or blocked: nothing), and reason, why not. placebo is true where variant_a does not
+        emphasise the language: what it gains there too is not regional. For "did", reference says what the
+        difference was taken against; the one with control and placebo languages is the strictest.
         Example: compare(family="nano-aya", variant_a="fire", variant_b="base", language="hi").
 
         Args:

@@ -1,6 +1,6 @@
 """A measure over the states: a panel for each language, a line for each variant or difference of two.
 
-Takes rows with language, state, value, `reason` (why it must not be claimed, or None) and `hover`; where
+Takes rows with language, state, value, `verdict` (see `explorer.data.claimable`) and `hover`; where
 ci_low and ci_high, or null_low and null_high, are there too, the interval and the null band are drawn.
 """
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from explorer import controls
 from explorer.controls import Control
-from explorer.data import CURVES, PEAKS, SENSITIVITY, SUMMARY, Results, each, subset
+from explorer.data import CURVES, PEAKS, REFUSED, SENSITIVITY, SUMMARY, Results, each, subset
 from explorer.plots import look as looks
 from explorer.plots import states
 from explorer.plots.forest import forest
@@ -19,6 +19,7 @@ from probe.conventions import PRIMARY_METRIC, PRIMARY_POSITION, metric_label
 from probe.errors import ProbeError
 from probe.languages import TARGETS
 from probe.stats import resampling
+from probe.tables import SUMMARY as LEVELS
 
 KEY, TITLE = "curves", "Curves"
 HOW = (
@@ -56,9 +57,7 @@ def view(results: Results, name: str, chosen: dict[str, Any], look: Theme) -> Vi
     measure = {key: chosen[key] for key in STORED} if concept == AVERAGE else STORED
     levels = subset(table, variant=chosen["variants"], **measure)
     if levels.empty:
-        return View(
-            {}, {}, f"Not measured: {measure['metric']} of {measure['stimuli']} at {measure['position']}."
-        )
+        return View({}, {}, "Not measured: {metric} of {stimuli} at {position}.".format(**measure))
     levels = levels.sort_values(["variant", "language", "state"])
     if concept != AVERAGE:
         levels = _of_concept(results, name, concept, levels)
@@ -75,17 +74,13 @@ def view(results: Results, name: str, chosen: dict[str, Any], look: Theme) -> Vi
 
 def _of_concept(results: Results, name: str, concept: str, averages: pd.DataFrame) -> pd.DataFrame:
     """One sentence's curve in place of the average; its null and what may be said of it are the probes'."""
-    curves = results.curves(name)
-    try:
-        values = [
-            curves.values[
-                curves.variants.index(v), curves.concepts.index(concept), curves.languages.index(k), s
-            ]
-            for v, k, s in zip(averages.variant, averages.language, averages.state, strict=True)
-        ]
-    except (ValueError, IndexError) as error:
-        command = f"uv run concept_alignment.py --family {name}"
-        raise ProbeError(f"{CURVES} and {SUMMARY} do not fit together; run: {command}") from error
+    curves, key = results.curves(name), ["variant", "language", "state"]
+    index = pd.MultiIndex.from_product([curves.variants, curves.languages, range(curves.n_states)])
+    of = curves.values[:, curves.concepts.index(concept)].ravel()
+    wanted = pd.MultiIndex.from_arrays([averages[column] for column in key])
+    values = pd.Series(of, index).reindex(wanted).to_numpy()
+    if np.isnan(values).any():
+        raise ProbeError(f"{CURVES} and {SUMMARY} do not fit together; run: {LEVELS.command(name)}")
     own = ["ci_low", "ci_high", "p_value", "q_value", "p_max", "p_holm", "n_groups"]
     return averages.drop(columns=own, errors="ignore").assign(concept_id=concept, value=values, n=1)
 
@@ -93,7 +88,7 @@ def _of_concept(results: Results, name: str, concept: str, averages: pd.DataFram
 def _marked(
     results: Results, name: str, concept: str, measure: dict[str, str], levels: pd.DataFrame
 ) -> dict[str, pd.DataFrame]:
-    """What stands beside the curves: mark -> rows of variant, language, x, y, hover, reason."""
+    """What stands beside the curves: mark -> rows of variant, language, x, y, hover, verdict, reason."""
     marked = {COMMITMENT: _commitments(results, name, concept, measure, levels)}
     if concept == AVERAGE and results.has(name, PEAKS):
         marked[PEAK] = _peaks(subset(results.table(name, PEAKS), **measure), levels)
@@ -105,7 +100,7 @@ def _marked(
 def _placed(marks: pd.DataFrame, levels: pd.DataFrame) -> pd.DataFrame:
     """Of marks with a state in x, those on a curve shown: as high as it is there, and as claimable, unless
     they have a reason of their own."""
-    own = ["variant", "language", "state", "value", *({"reason"} - {*marks})]
+    own = ["variant", "language", "state", "value", *({"verdict", "reason"} - {*marks})]
     there = pd.DataFrame(levels[own]).rename(columns={"state": "x", "value": "y"})
     text = {"variant": str, "language": str}
     return marks.astype(text).merge(there.astype(text), on=["variant", "language", "x"])
@@ -116,7 +111,7 @@ def _peaks(peaks: pd.DataFrame, levels: pd.DataFrame) -> pd.DataFrame:
     height = "cross-fitted {0.peak:.3f} [{0.ci_low:.3f}, {0.ci_high:.3f}]"
     marks = peaks.assign(hover=[f"{state}; {height}".format(row) for row in peaks.itertuples()])
     x = {"peak_state": "x", "peak_state_ci_low": "x_low", "peak_state_ci_high": "x_high"}
-    kept = ["variant", "language", *x.values(), "hover", "reason"]
+    kept = ["variant", "language", *x.values(), "hover", "verdict", "reason"]
     return _placed(pd.DataFrame(marks.rename(columns=x)[kept]), levels)
 
 
@@ -159,29 +154,22 @@ def _after_norm(results: Results, name: str, concept: str, levels: pd.DataFrame)
             cells.append((variant, language, mean[0], f" [{low[0]:.3f}, {high[0]:.3f}]"))
     table = pd.DataFrame(cells, columns=["variant", "language", "y", "interval"])
     hover = [f"{NORMED}: {y:.3f}{interval}" for y, interval in zip(table.y, table.interval, strict=True)]
-    x, reason = int(levels.state.max()) + 1.3, "no null was measured there"
-    return table.drop(columns="interval").assign(x=x, hover=hover, reason=reason)
+    table = table.drop(columns="interval").assign(x=int(levels.state.max()) + 1.3, hover=hover)
+    return table.assign(verdict=REFUSED[0], reason="no null was measured there")
 
 
 def _draw(
-    results: Results,
-    name: str,
-    levels: pd.DataFrame,
-    marked: dict[str, pd.DataFrame],
-    chosen: dict[str, Any],
-    look: Theme,
-    metric: str,
+    results: Results, name: str, levels: pd.DataFrame, marked: dict, chosen: dict, look: Theme, metric: str
 ) -> dict[str, Drawn]:
     family, n_states = results.family(name), int(results.table(name, SUMMARY).state.max()) + 1
     marks, hovering = looks.marks(family, look), rows.with_hover(levels)
     series = [Series(marks[v], subset(hovering, variant=v)) for v in chosen["variants"]]
     languages = rows.in_order(levels.language.unique(), TARGETS)
     extras = [
-        Extra(
-            label, SYMBOLS[label][0] or marks[v].symbol, marks[v], subset(table, variant=v), SYMBOLS[label][1]
-        )
-        for label, table in marked.items()
+        Extra(label, symbol or marks[v].symbol, marks[v], subset(marked[label], variant=v), size)
+        for label, (symbol, size) in SYMBOLS.items()
         for v in chosen["variants"]
+        if label in marked
     ]
     titles, stem = states.titles(family, languages), f"{name}_curves"
     setting = states.Setting(look, n_states, stem, metric_label(metric), titles, KEY)

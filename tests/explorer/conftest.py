@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from explorer.data import Results
+from probe.audit import findings
 from probe.paths import REPOSITORY, Paths
 from probe.tables import EFFECTS, SUMMARY, Table
 from tests.support.browser import serving
@@ -22,6 +23,13 @@ def rewrite(root: Path, table: Table, change: Callable[[pd.DataFrame], pd.DataFr
     paths = Paths(root)
     rows, made_of = change(table.read(paths, FAMILY)), table.provenance(paths, FAMILY)
     table.write(paths.results(name), rows, made_of)
+
+
+def may(rows: pd.DataFrame) -> pd.Series:
+    """Whether each row of a file may be claimed: as it says itself, or by the findings beside it."""
+    if "verdict" in rows:
+        return ~rows.verdict.isin(["descriptive", "blocked"])
+    return findings.blocking(rows, findings.read(REPOSITORY / "results" / FAMILY / findings.JSON, "")).isna()
 
 
 @pytest.fixture(scope="session")
