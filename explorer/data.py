@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from probe.routing import Router
 
 KEPT = 64  # files in memory; a family has about a dozen
+TABLES = {f"{name}.csv": table for name, table in tables.TABLES.items()}
 FILES = (tables.SUMMARY, tables.EFFECTS, tables.PEAKS, tables.COMMITMENT, tables.SENSITIVITY, tables.DOSE)
 SUMMARY, EFFECTS, PEAKS, MATRIX, SENSITIVITY, DOSE = (f"{table.name}.csv" for table in FILES)
 CURVES, EXAMPLES, AUDIT = curves.FILE, "logit_lens_examples.json", findings.JSON
@@ -78,7 +79,7 @@ class Results:
 
     def families(self) -> list[str]:
         """The families that have results, and in live mode those whose models are here; `first` first."""
-        there = sorted({path.parent.name for path in (self.paths.root / "results").glob("*/*.*")})
+        there = sorted({path.parent.name for path in (self.paths.root / "results").glob("*/[!.]*")})
         there += [name for name in (self.live.families() if self.live else ()) if name not in there]
         return sorted(there, key=lambda name: name != self.first)
 
@@ -122,8 +123,7 @@ class Results:
 
     def table(self, family: str, name: str) -> pd.DataFrame:
         """A column of text is a category. Rows that can be claims have their verdict and reason."""
-
-        table = tables.TABLES[name.removesuffix(".csv")]
+        table = TABLES[name]
 
         def read(*_) -> pd.DataFrame:
             rows = table.read(self.paths, family)
@@ -151,7 +151,10 @@ class Results:
         return self._once("json", family, (name,), read)
 
     def curves(self, family: str) -> Curves:
-        return self._once("curves", family, (CURVES,), lambda *_: _array(curves.read(self.paths, family)))
+        def read(_, made_by: str) -> Curves:
+            return _array(curves.read(self.paths, family), made_by)
+
+        return self._once("curves", family, (CURVES,), read)
 
     def findings(self, family: str) -> list[Finding] | None:
         """None where nothing was audited."""
@@ -159,11 +162,8 @@ class Results:
 
     def metadata(self, family: str, name: str) -> dict:
         """What a file was made of, as it says itself or the file beside it does."""
-        stem = name.removesuffix(".csv")
-        if stem in tables.TABLES:
-            return self._once(
-                "made", family, (name,), lambda *_: tables.TABLES[stem].provenance(self.paths, family)
-            )
+        if table := TABLES.get(name):
+            return self._once("made", family, (name,), lambda *_: table.provenance(self.paths, family))
         made_of = self.json(family, name).get("metadata")
         if not isinstance(made_of, dict) or not {"params", "inputs"} <= made_of.keys():
             raise ProbeError(f"{name} does not say what it was made of; run: {_command(family, name)}")
@@ -212,17 +212,14 @@ def _stamp(paths: Iterable[Path]) -> list[tuple[int, int]]:
 
 def _command(family: str, name: str) -> str:
     """What makes a file."""
-    table = tables.TABLES.get(
-        name.removesuffix(".csv"), tables.LENS_ROWS if name == EXAMPLES else tables.SUMMARY
-    )
-    return table.command(family)
+    return TABLES.get(name, tables.LENS_ROWS if name == EXAMPLES else tables.SUMMARY).command(family)
 
 
-def _array(stored: curves.Curves) -> Curves:
+def _array(stored: curves.Curves, made_by: str) -> Curves:
     of = stored.curves
     variants, concepts = list(of), list(next(iter(of.values())))
     if any(list(by_concept) != concepts for by_concept in of.values()):
-        raise ProbeError(f"{CURVES} has not the same concepts for every variant; make it anew")
+        raise ProbeError(f"{CURVES} has not the same concepts for every variant; run: {made_by}")
     languages = list(of[variants[0]][concepts[0]])
     values = np.array([[[of[v][c][lang] for lang in languages] for c in concepts] for v in variants])
     position = stored.metadata.get("params", {}).get("primary_position", PRIMARY_POSITION)

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from probe.alignment.commitment import commitment_states
-from probe.conventions import PRIMARY_METRIC
+from probe.conventions import PRIMARY_METRIC, metric_label
 from probe.languages import LANGUAGES
 from tests.explorer.conftest import FAMILY
 from tests.support.browser import ARGUMENTS, CHROMIUM, Watched
@@ -95,27 +95,22 @@ def drawn_curve(page, label: str, part: int = 0) -> list[float]:
     return page.trace("curves-by_state", label, part)["y"]
 
 
-def test_curves_are_those_of_the_table(page, tables):
-    page.open("?curves.languages=hi,ta")
-    for part, language in enumerate(("hi", "ta")):
-        for variant, label in (("base", "Base"), ("fire", "Fire"), ("random", "Random (untrained)")):
-            expected = rows(tables["alignment_summary"], variant=variant, language=language, **PRIMARY)
-            assert drawn_curve(page, label, part) == expected.value.tolist()
-
-
 def test_every_list_of_curves_changes_what_is_plotted(page, tables):
-    page.open("?curves.languages=hi")
+    page.open("?curves.languages=hi,ta")
     wanted = dict(PRIMARY)
     for control, label, value in (
-        ("metric", "raw cosine", "cosine"),
+        ("metric", metric_label("cosine"), "cosine"),
         ("position", "content", "content"),
         ("stimuli", "probes", "probes"),
     ):
         wanted[control] = value
-        expected = rows(tables["alignment_summary"], variant="fire", language="hi", **wanted).value.tolist()
+        fire = rows(tables["alignment_summary"], variant="fire", language="hi", **wanted).value.tolist()
         page.choose(f"curves-{control}", label)
-        page.until("curves-by_state", f"gd.data.find(t => t.name === 'Fire').y[5] === {expected[5]}")
-        assert drawn_curve(page, "Fire") == expected
+        page.until("curves-by_state", f"gd.data.find(t => t.name === 'Fire').y[5] === {fire[5]}")
+        for part, language in enumerate(("hi", "ta")):
+            for variant, name in (("base", "Base"), ("fire", "Fire"), ("random", "Random (untrained)")):
+                expected = rows(tables["alignment_summary"], variant=variant, language=language, **wanted)
+                assert drawn_curve(page, name, part) == expected.value.tolist()
 
 
 def test_variants_languages_and_concepts_of_curves(page, root):
@@ -170,10 +165,6 @@ def test_commitment_is_recomputed(page, root):
         wanted = json.dumps([len(cells) for cells in expected], separators=(",", ":"))
         page.until("commitment-cells", f"'{wanted}' === JSON.stringify(({COMMITTED}).map(c => c.length))")
         assert [sorted(cells) for cells in page.graph("commitment-cells", COMMITTED[3:])] == expected
-
-
-def test_variants_of_commitment(page):
-    page.open("?tab=commitment", "commitment-cells")
     page.check("commitment-variants", "Earth")
     page.until("commitment-cells", "gd.data.length === 4")
     page.until("commitment-share", "gd.data.length === 4")
@@ -182,31 +173,22 @@ def test_variants_of_commitment(page):
 # Effects
 
 
-def test_effects_are_those_of_the_table(page, tables):
-    page.open("?tab=effects&effects.languages=hi", "effects-by_state")
-    simple = {"variant_b": "base", "language": "hi", "contrast": "simple", **PRIMARY}
-    fire = rows(tables["variant_effects"], variant_a="fire", **simple)
-    assert page.trace("effects-by_state", "Fire − Base")["y"] == fire["diff"].tolist()
-    page.choose("effects-pair", "Earth − Base")
-    page.until("effects-by_state", "gd.data.some(t => t.name === 'Earth − Base')")
-    earth = rows(tables["variant_effects"], variant_a="earth", **simple)
-    assert page.trace("effects-by_state", "Earth − Base")["y"] == earth["diff"].tolist()
-
-
 def test_every_list_of_effects_changes_what_is_plotted(page, tables):
     page.open("?tab=effects&effects.languages=hi", "effects-by_state")
     wanted = {"variant_a": "fire", "variant_b": "base", "language": "hi", "contrast": "simple", **PRIMARY}
     for control, label, changed in (
-        ("metric", "raw cosine", {"metric": "cosine"}),
+        ("metric", metric_label("cosine"), {"metric": "cosine"}),
         ("position", "last", {"position": "last"}),
         ("stimuli", "probes", {"stimuli": "probes"}),
+        ("pair", "Earth − Base", {"variant_a": "earth"}),
         ("contrast", "did: placebo languages", {"contrast": "did", "reference": "placebo languages"}),
     ):
         wanted |= changed
         expected = rows(tables["variant_effects"], **wanted)["diff"].tolist()
         page.choose(f"effects-{control}", label)
-        page.until("effects-by_state", f"gd.data.find(t => t.name === 'Fire − Base').y[5] === {expected[5]}")
-        assert page.trace("effects-by_state", "Fire − Base")["y"] == expected
+        name = f"{wanted['variant_a'].capitalize()} − Base"
+        page.until("effects-by_state", f"gd.data.find(t => t.name === '{name}')?.y[5] === {expected[5]}")
+        assert page.trace("effects-by_state", name)["y"] == expected
 
 
 # Concept map
