@@ -327,8 +327,9 @@ def test_only_who_names_the_server_is_answered(url):
 
 
 def test_the_server_can_be_given_names_of_its_own():
-    names = app.parser().parse_args(["--name", "probe.example"]).name
-    hosts = set(trusted("10.0.0.7", names).kwargs["allowed_hosts"])
+    assert app.parser().parse_args([]).host == "127.0.0.1"
+    args = app.parser().parse_args(["--host", "10.0.0.7", "--name", "probe.example"])
+    hosts = set(trusted(args.host, args.name).kwargs["allowed_hosts"])
     assert hosts == {"10.0.0.7", "probe.example", "127.0.0.1", "localhost", "::1"}
 
 
