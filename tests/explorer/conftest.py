@@ -10,11 +10,13 @@ import pytest
 
 from explorer.data import Results
 from probe.audit import findings
+from probe.conventions import PRIMARY_METRIC
 from probe.paths import REPOSITORY, Paths
 from probe.tables import EFFECTS, SUMMARY, Table
 from tests.support.browser import serving
 
 FAMILY = "nano-aya"
+METRICS = f"metric in ('cosine', '{PRIMARY_METRIC}')"
 UNUSED = shutil.ignore_patterns("logit_lens*.csv", "logit_lens*.meta.json", "confounders*", "edge_*", "*.md")
 
 
@@ -59,7 +61,7 @@ def small(root, tmp_path_factory) -> Path:
     """Of the large tables a few rows, so that they are quickly read."""
     small = tmp_path_factory.mktemp("small")
     shutil.copytree(root / "results" / FAMILY, small / "results" / FAMILY)
-    few = "variant in ('base', 'fire') and position == 'mean' and metric in ('cosine', 'excess')"
+    few = f"variant in ('base', 'fire') and position == 'mean' and {METRICS}"
     rewrite(small, SUMMARY, lambda rows: rows.query(few))
     rewrite(small, EFFECTS, lambda rows: rows.query("variant_a == 'fire' and position == 'mean'"))
     path = small / "results" / FAMILY / "alignment_curves.json"

@@ -151,7 +151,8 @@ def test_a_curve_equals_the_csv(url):
 def test_fifty_rows_equal_the_csv_and_say_why_they_must_not_be_claimed(tools, results):
     table = pd.read_csv(RESULTS / SUMMARY)
     ids = {finding.id for finding in results.findings(FAMILY)}
-    rows = table.assign(may=may(table)).sample(50, random_state=6)
+    table = table.assign(may=may(table))
+    rows = pd.concat([table.sample(25, random_state=6), table.query("may").sample(25, random_state=6)])
     assert 0 < rows.may.sum() < 50
     for row, written in zip(rows.itertuples(), rows.astype(str).to_dict("records"), strict=True):
         curve = tools.curve(FAMILY, *(written[name] for name in NAMED))
