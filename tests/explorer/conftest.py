@@ -39,12 +39,8 @@ def root(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("explorer")
     shutil.copytree(REPOSITORY / "results" / FAMILY, root / "results" / FAMILY, ignore=UNUSED)
     shutil.copytree(REPOSITORY / "assets" / FAMILY, root / "assets" / FAMILY)
-    rewrite(
-        root,
-        SUMMARY,
-        lambda rows: rows.query("variant == 'fire' and metric in ('cosine', 'excess')"),
-        "single",
-    )
+    few = f"variant == 'fire' and {METRICS}"
+    rewrite(root, SUMMARY, lambda rows: rows.query(few), "single")
     curves = json.loads((root / "results" / FAMILY / "alignment_curves.json").read_text())
     curves["curves"] = {"fire": curves["curves"]["fire"]}
     (root / "results" / "single" / "alignment_curves.json").write_text(json.dumps(curves))

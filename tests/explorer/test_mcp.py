@@ -271,7 +271,7 @@ def test_every_answer_says_where_it_comes_from(tools, name, arguments, files):
         ("curve", CURVE | {"variant": "water"}, ["variant 'water'", "base, global, fire"]),
         ("curve", CURVE | {"language": "en"}, ["hi, bn, sw, am"]),
         ("curve", CURVE | {"position": "focus", "stimuli": "parallel"}, ["only last, content, mean"]),
-        ("curve", CURVE | {"metric": "margin"}, ["only cosine, excess", "no positive cosine"]),
+        ("curve", CURVE | {"metric": "margin"}, ["only ", PRIMARY_METRIC, "no positive cosine"]),
         ("curve", {"family": FAMILY}, ["'variant' is a required property"]),
         ("compare", PAIR | {"variant_a": "global", "variant_b": "fire"}, ["fire - global"]),
         ("compare", PAIR | {"contrast": "both"}, ["simple", "did"]),
