@@ -14,7 +14,11 @@ from probe.languages import label
 
 MISMATCHED = "mismatched"
 BAR = {"orientation": "h", "y": 0, "yref": "container", "yanchor": "bottom", "len": 0.6}
-BAR |= {"title": {"text": "highest cosine held", "side": "top", "font": {"size": 13}}}
+BAR |= {
+    "thickness": 10,
+    "outlinewidth": 0,
+    "title": {"text": "highest cosine held", "side": "top", "font": {"size": 13}},
+}
 
 
 def cells(table: pd.DataFrame, mismatched: Mapping[str, np.ndarray], family: Family, look: Theme) -> Drawn:
@@ -65,10 +69,10 @@ def _heatmap(own: pd.DataFrame, mismatched: np.ndarray | None) -> go.Heatmap:
 
 
 def _word(row: Any) -> str:
-    """What must not be claimed is in brackets."""
+    """Bold where it may be claimed."""
     if pd.isna(row.state):
         return "–"
-    return str(row.state) if row.claimable else f"({row.state})"
+    return f"<b>{row.state}</b>" if row.claimable else str(row.state)
 
 
 def _hover(row: Any) -> str:

@@ -172,7 +172,7 @@ def over_states(figure: go.Figure, look: Theme, n_states: int, norm: bool = Fals
 
 def legend_height(labels: Iterable[str], look: Theme) -> int:
     """Pixels above the panels for a horizontal legend of these labels, as many in a line as fit."""
-    room, lines, used = (300 if look.narrow else 1060), 1, 0.0
+    room, lines, used = (250 if look.narrow else 1060), 1, 0.0
     for label in labels:
         width = 7.2 * len(label) + 48
         lines, used = (lines + 1, width) if used and used + width > room else (lines, used + width)

@@ -143,7 +143,7 @@ def _line(mark: Mark, rows: pd.DataFrame, first: bool) -> dict[str, Any]:
 def _extra(extra: Extra, language: str) -> dict[str, Any]:
     rows = extra.rows.loc[extra.rows.language == language]
     dots = {"symbol": looks.symbols(extra.symbol, claimable(rows)), "size": extra.size}
-    dots |= {"color": extra.mark.colour, "line": {"width": 2, "color": extra.mark.colour}}
+    dots |= {"color": extra.mark.colour, "line": {"width": 1.5, "color": extra.mark.colour}}
     trace = {"type": "scatter", "mode": "markers", "name": extra.label, "showlegend": False, "marker": dots}
     trace |= {"x": rows.x.tolist(), "y": rows.y.tolist(), "text": rows.hover.tolist()}
     if "x_low" in rows:

@@ -16,7 +16,7 @@ from probe.alignment.commitment import CONSECUTIVE, THRESHOLD
 KEY, TITLE = "commitment", "Commitment"
 HOW = (
     "A number is the state from which a concept's cosine with English stays at the threshold or above for "
-    "the run of states asked for; a dash: never; in brackets: must not be claimed. Colour is the highest "
+    "the run of states asked for; a dash: never; bold: may be claimed. Colour is the highest "
     "threshold that would be held. The lower figure shows how much the count depends on the threshold."
 )
 PLOTS = ("cells", "share")
