@@ -43,9 +43,8 @@ def plane(setting: Setting, points: pd.DataFrame, in_plane: Mapping[int, float])
         traces += _follow(setting, first.loc[first.concept_id == setting.followed])
     frames = []
     for state, here in points.groupby("state"):
-        title = (
-            f"<b>State {state}</b> · this plane holds {100 * in_plane[int(str(state))]:.0f} % of the variance"
-        )
+        held = f"{100 * in_plane[int(str(state))]:.0f} % of the variance"
+        title = f"<b>State {state}</b> · {held if look.narrow else f'this plane holds {held}'}"
         frames.append({"data": _places(setting, here), "layout": {"title": {"text": title}}})
     figure = go.Figure(traces)
     bare = {"showticklabels": False, "ticks": "", "showgrid": False}

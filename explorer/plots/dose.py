@@ -16,9 +16,15 @@ def dose(table: pd.DataFrame, family: Family, look: Theme) -> Drawn:
         mark, text = marks[str(variant)], own.language.tolist()
         dots = {"color": mark.colour, "symbol": looks.symbols(mark.symbol, claimable(own)), "size": 9}
         ends = {"array": (own.ci_high - own.value).tolist(), "arrayminus": (own.value - own.ci_low).tolist()}
-        places = {"x": own.dose.tolist(), "y": own.value.tolist(), "text": text, "marker": dots}
+        ends |= {"symmetric": False, "thickness": 1.4, "width": 0}
+        places = {
+            "x": own.dose.tolist(),
+            "y": own.value.tolist(),
+            "text": text,
+            "marker": dots,
+            "error_y": ends,
+        }
         figure.add_scatter(mode="markers+text", name=mark.label, textposition="middle right", **places)
-        figure.data[-1].error_y.update(ends, symmetric=False, thickness=1.4, width=0)
     figure.update_traces(hovertemplate="%{text}: %{y:.3f} at a dose of %{x} points<extra></extra>")
     fits = table.loc[table.quantity != "effect"].itertuples()
     words = "   ".join(f"{f.quantity} {f.value:.3f} [{f.ci_low:.3f}, {f.ci_high:.3f}]" for f in fits)

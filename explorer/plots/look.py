@@ -92,8 +92,8 @@ class Drawn:
     def at(self, state: int) -> "Drawn":
         """The same, as it is at that state."""
         now = self.frames[min(max(state, 0), len(self.frames) - 1)]
-        for trace, change in zip(self.figure.data, now["data"], strict=True):
-            trace.update(change)
+        for i, change in enumerate(now["data"]):
+            self.figure.update_traces(change, selector=i)
         self.figure.update_layout(now.get("layout", {}))
         return self
 

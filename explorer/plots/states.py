@@ -80,9 +80,9 @@ def panels(
     figure.add_traces(keys)
     for i, language in enumerate(languages):
         inside = _panel(series, language, i == 0) + [_extra(extra, language) for extra in extras]
-        place = {"row": i // columns + 1, "col": i % columns + 1}
-        figure.add_traces(inside, rows=place["row"], cols=place["col"])
-        figure.update_xaxes(title_text=STATE if i + columns >= n else "", **place)
+        row, col = i // columns + 1, i % columns + 1
+        figure.add_traces(inside, rows=row, cols=col)
+        figure.update_xaxes(title_text=STATE if i + columns >= n else "", row=row, col=col)
     looks.over_states(figure, look, setting.n_states, after_norm)
     figure.update_xaxes(matches="x").update_yaxes(range=limits(series, extras, languages), nticks=6)
     figure.update_yaxes(title_text=setting.unit, col=1)

@@ -147,7 +147,7 @@ def test_the_state_under_the_pointer_and_the_slider_show_all_languages(page, tab
 # Commitment
 
 
-COMMITTED = "gd.data.map(t => t.text.flat().map(w => w.replace(/[()]/g, '')).filter(w => w && w !== '–'))"
+COMMITTED = "gd.data.map(t => t.text.flat().map(w => w.replace(/<.?b>/g, '')).filter(w => w && w !== '–'))"
 
 
 def test_commitment_is_recomputed(page, root):

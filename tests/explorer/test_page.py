@@ -118,7 +118,9 @@ def test_the_cells_drawn_and_the_share_are_what_commits(results):
     for variant, trace in zip(dict.fromkeys(table.variant), view.figures["cells"].figure.data, strict=True):
         own = table.loc[table.variant == variant].pivot(index="concept", columns="language", values="word")
         for i, concept in enumerate(trace.y[:-1]):  # the last row is of mismatched pairs
-            assert [word.strip("()") for word in trace.text[i]] == own.loc[concept, list(trace.x)].tolist()
+            assert [re.sub("</?b>", "", word) for word in trace.text[i]] == own.loc[
+                concept, list(trace.x)
+            ].tolist()
     share = view.tables["share"].query("threshold == 0.56").set_index("variant").committed
     assert table.groupby("variant").state.count().to_dict() == share.to_dict()
 
@@ -170,11 +172,12 @@ def test_a_peak_that_must_not_be_claimed_is_not_solid(results):
     assert "star-open" in symbols
 
 
-def test_a_commitment_that_must_not_be_claimed_is_in_brackets(results):
+def test_only_a_commitment_that_may_be_claimed_is_bold(results):
     view = seen(commitment, results, threshold=0.3, run=2)
     text = [word for trace in view.figures["cells"].figure.data for row in trace.text for word in row]
-    refused = ~claimable(view.tables["cells"])
-    assert sum(word.startswith("(") for word in text) == refused.sum() > 0
+    cells = view.tables["cells"]
+    assert sum(word.startswith("<b>") for word in text) == (claimable(cells) & cells.state.notna()).sum()
+    assert not claimable(cells).all()
 
 
 def test_without_an_audit_nothing_is_solid(copy):
