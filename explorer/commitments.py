@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from explorer.data import CURVES, MATRIX, REFUSED, SUMMARY, UNAUDITED, Results, subset
+from explorer.data import CURVES, MATRIX, SUMMARY, UNAUDITED, Results, subset
 from probe.alignment.commitment import commitment_states, held_levels
+from probe.audit import door
 from probe.errors import ProbeError
 from probe.tables import SUMMARY as LEVELS
 
@@ -78,7 +79,7 @@ def commitments(
 def _judged(results: Results, family: str, cells: pd.DataFrame) -> dict[str, np.ndarray | str]:
     """Verdict and reason of each cell that commits; none of one that does not, for it claims nothing."""
     if not results.has(family, SUMMARY):
-        return {"verdict": REFUSED[1], "reason": UNAUDITED}
+        return {"verdict": door.BLOCKED, "reason": UNAUDITED}
     at = _levels(results, family)
     at = at.astype(dict.fromkeys(("variant", "language", *JUDGED), object)).set_index(
         ["variant", "language", "state"]

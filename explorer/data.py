@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from probe import curves, files, tables
-from probe.audit import findings
+from probe.audit import door, findings
 from probe.audit.findings import Finding
 from probe.conventions import PRIMARY_POSITION
 from probe.errors import ProbeError
@@ -31,7 +31,7 @@ TABLES = {f"{name}.csv": table for name, table in tables.TABLES.items()}
 FILES = (tables.SUMMARY, tables.EFFECTS, tables.PEAKS, tables.COMMITMENT, tables.SENSITIVITY, tables.DOSE)
 SUMMARY, EFFECTS, PEAKS, MATRIX, SENSITIVITY, DOSE = (f"{table.name}.csv" for table in FILES)
 CURVES, EXAMPLES, AUDIT = curves.FILE, "logit_lens_examples.json", findings.JSON
-UNAUDITED, REFUSED = "not audited", ("descriptive", "blocked")
+UNAUDITED = "not audited"
 
 
 @dataclass(frozen=True)
@@ -128,18 +128,11 @@ class Results:
         def read(*_) -> pd.DataFrame:
             rows = table.read(self.paths, family)
             rows = rows.astype(dict.fromkeys(rows.select_dtypes(["object", "str"]), "category"))
-            return self._judged(family, rows) if table.claims else rows
+            if table.claims and "verdict" not in rows:
+                rows = rows.assign(verdict=door.BLOCKED, reason=UNAUDITED)
+            return rows
 
-        return self._once("table", family, (name, AUDIT) if table.claims else (name,), read)
-
-    def _judged(self, family: str, table: pd.DataFrame) -> pd.DataFrame:
-        """As the door has judged it; a table from before there was one, by the findings."""
-        if "verdict" in table:
-            return table
-        there = self.findings(family)
-        reason = UNAUDITED if there is None else findings.blocking(table, there)
-        table = table.assign(reason=reason)
-        return table.assign(verdict=np.where(table["reason"].isna(), "", REFUSED[1]))
+        return self._once("table", family, (name,), read)
 
     def json(self, family: str, name: str) -> dict:
         def read(path: Path, made_by: str) -> dict:
@@ -228,8 +221,9 @@ def _array(stored: curves.Curves, made_by: str) -> Curves:
 
 def claimable(table: pd.DataFrame) -> pd.Series:
     """Per row whether it may be said. A row that nobody has judged may not."""
-    verdict = table["verdict"] if "verdict" in table else pd.Series(REFUSED[1], index=table.index)
-    return ~pd.Series(verdict).isin(REFUSED)
+    if "verdict" not in table:
+        return pd.Series(False, index=table.index)
+    return door.claimable(table)
 
 
 def each(table: pd.DataFrame) -> Iterable[Any]:

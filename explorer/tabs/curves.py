@@ -7,7 +7,7 @@ import pandas as pd
 
 from explorer import controls
 from explorer.controls import Control
-from explorer.data import CURVES, PEAKS, REFUSED, SENSITIVITY, SUMMARY, Results, each, subset
+from explorer.data import CURVES, PEAKS, SENSITIVITY, SUMMARY, Results, each, subset
 from explorer.plots import look as looks
 from explorer.plots import states
 from explorer.plots.forest import forest
@@ -15,6 +15,7 @@ from explorer.plots.look import Drawn, Theme, View
 from explorer.plots.states import Extra, Series
 from explorer.tabs import rows
 from probe.alignment.commitment import CONSECUTIVE, THRESHOLD, commitment_layer
+from probe.audit import door
 from probe.conventions import PRIMARY_METRIC, PRIMARY_POSITION, metric_label
 from probe.errors import ProbeError
 from probe.languages import TARGETS
@@ -155,7 +156,7 @@ def _after_norm(results: Results, name: str, concept: str, levels: pd.DataFrame)
     table = pd.DataFrame(cells, columns=["variant", "language", "y", "interval"])
     hover = [f"{NORMED}: {y:.3f}{interval}" for y, interval in zip(table.y, table.interval, strict=True)]
     table = table.drop(columns="interval").assign(x=int(levels.state.max()) + 1.3, hover=hover)
-    return table.assign(verdict=REFUSED[0], reason="no null was measured there")
+    return table.assign(verdict=door.DESCRIPTIVE, reason="no null was measured there")
 
 
 def _draw(

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -12,7 +13,7 @@ from explorer.data import Results
 from probe.audit import findings
 from probe.conventions import PRIMARY_METRIC
 from probe.paths import REPOSITORY, Paths
-from probe.tables import EFFECTS, SUMMARY, Table
+from probe.tables import EFFECTS, PEAKS, SUMMARY, Table
 from tests.support.browser import serving
 
 FAMILY = "nano-aya"
@@ -27,11 +28,13 @@ def rewrite(root: Path, table: Table, change: Callable[[pd.DataFrame], pd.DataFr
     table.write(paths.results(name), rows, made_of)
 
 
-def may(rows: pd.DataFrame) -> pd.Series:
-    """Whether each row of a file may be claimed: as it says itself, or by the findings beside it."""
+def judged(rows: pd.DataFrame) -> pd.DataFrame:
+    """Committed results from before the door, as it would judge them by their findings."""
     if "verdict" in rows:
-        return ~rows.verdict.isin(["descriptive", "blocked"])
-    return findings.blocking(rows, findings.read(REPOSITORY / "results" / FAMILY / findings.JSON, "")).isna()
+        return rows
+    there = findings.read(REPOSITORY / "results" / FAMILY / findings.JSON, "")
+    reason = findings.blocking(rows, there)
+    return rows.assign(verdict=np.where(reason.isna(), "matched", "blocked"), reason=reason)
 
 
 @pytest.fixture(scope="session")
@@ -39,8 +42,10 @@ def root(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("explorer")
     shutil.copytree(REPOSITORY / "results" / FAMILY, root / "results" / FAMILY, ignore=UNUSED)
     shutil.copytree(REPOSITORY / "assets" / FAMILY, root / "assets" / FAMILY)
+    for table in (SUMMARY, EFFECTS, PEAKS):
+        rewrite(root, table, judged)
     few = f"variant == 'fire' and {METRICS}"
-    rewrite(root, SUMMARY, lambda rows: rows.query(few), "single")
+    rewrite(root, SUMMARY, lambda rows: rows.query(few).drop(columns=["verdict", "reason"]), "single")
     curves = json.loads((root / "results" / FAMILY / "alignment_curves.json").read_text())
     curves["curves"] = {"fire": curves["curves"]["fire"]}
     (root / "results" / "single" / "alignment_curves.json").write_text(json.dumps(curves))

@@ -180,12 +180,14 @@ def test_only_a_commitment_that_may_be_claimed_is_bold(results):
     assert not claimable(cells).all()
 
 
-def test_without_an_audit_nothing_is_solid(copy):
-    (copy / "results" / FAMILY / "artifact_audit.json").unlink()
-    for tab in (curves, effects):
-        view = seen(tab, Results(copy))
-        assert "Not audited" in view.note
+@pytest.mark.parametrize("tab", [curves, commitment], ids=lambda tab: tab.KEY)
+def test_where_nobody_judged_nothing_is_solid(tab, results):
+    view = tab.view(results, "single", settled(tab.settings(results, "single"), {"threshold": 0.3}), LIGHT)
+    assert "Not audited" in view.note
+    if tab is curves:
         assert all(symbol.endswith("-open") for symbol in curve(view).marker.symbol)
+    else:
+        assert "<b>" not in str(view.figures["cells"].figure.data)
 
 
 # Whatever is asked
