@@ -114,7 +114,8 @@ def test_thirty_effects_are_those_of_the_file(results):
 def test_the_cells_drawn_and_the_share_are_what_commits(results):
     """That the states are right: test_mcp.py, against a slow loop."""
     view = seen(commitment, results, threshold=0.56, run=2, start=1)
-    table = view.tables["cells"].assign(word=lambda t: t.state.astype(str).replace("<NA>", "–"))
+    table = view.tables["cells"]
+    table["word"] = table.state.astype(object).where(table.state.notna(), "–").astype(str)
     for variant, trace in zip(dict.fromkeys(table.variant), view.figures["cells"].figure.data, strict=True):
         own = table.loc[table.variant == variant].pivot(index="concept", columns="language", values="word")
         for i, concept in enumerate(trace.y[:-1]):  # the last row is of mismatched pairs
