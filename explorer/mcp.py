@@ -276,10 +276,10 @@ class Tools:
         return {name: str(params.get(f"primary_{name}")) for name in ("position", "metric")}
 
     def _findings(self, family: str) -> list[Finding]:
-        found = self._results.findings(family)
-        if found is None:
+        there = self._results.findings(family)
+        if there is None:
             raise ProbeError(f"{AUDIT} is missing; run: uv run concept_alignment.py --family {family}")
-        return found
+        return there
 
     def _sources(self, family: str, names: Sequence[str], reasons: Iterable[str | None]) -> dict[str, Any]:
         """The findings that forbid something in the answer, in short, and where its numbers come from."""

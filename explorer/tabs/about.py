@@ -23,10 +23,8 @@ CITE = (
     "it was used: NLLB Team 2022."
 )
 ORGANISM = (
-    "nano-aya is a model organism: five Cohere2 models of 1.7 M parameters, trained from scratch on a small "
-    "parallel corpus, with alignment planted at state 5 for known languages. It shows whether the "
-    "instrument finds what is there. It is no evidence about Tiny Aya or any other model, and no language "
-    "model of any use."
+    "A model organism shows whether the instrument finds what was planted. It is no evidence about Tiny Aya "
+    "or any other model, and no language model of any use."
 )
 MODELS = (
     "Variant", "Model", "Revision measured", "Languages it emphasises", "Share of its fine-tuning mix, %",
