@@ -173,7 +173,9 @@ class Tools:
         measure = (language, stimuli, position, metric or self._primary(family)["metric"])
         asked = {"variant_a": variant_a, "variant_b": variant_b, **dict(zip(MEASURE, measure, strict=True))}
         asked["contrast"] = contrast
-        rows = answers.narrowed(effects, asked).sort_values(["reference", "state"])
+        rows = answers.narrowed(effects, asked).sort_values(
+            [*effects.columns.intersection(["reference"]), "state"]
+        )
         return {
             "asked": {"family": family, **asked},
             **answers.bounded("states", answers.records(rows, asked)),

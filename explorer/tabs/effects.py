@@ -57,11 +57,12 @@ def _pairs(table: pd.DataFrame, family: Family) -> dict[str, str]:
 def _contrasts(table: pd.DataFrame) -> pd.Series:
     """One name per contrast: simple, or the difference in differences with what it was taken against."""
     contrast = table.contrast.astype(str)
-    return contrast.where(contrast == SIMPLE, "did: " + table.reference.astype(str))
+    reference = table.reference.astype(str) if "reference" in table else ""  # published curves know of none
+    return contrast.where(contrast == SIMPLE, "did: " + reference)
 
 
 def _offered(table: pd.DataFrame) -> list[str]:
-    return list(dict.fromkeys(_contrasts(table.drop_duplicates(["contrast", "reference"]))))
+    return list(dict.fromkeys(_contrasts(table)))
 
 
 def _largest(table: pd.DataFrame, pair: str) -> int:

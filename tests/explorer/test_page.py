@@ -317,6 +317,11 @@ def test_one_variant_alone_and_a_family_that_nobody_described(results):
     assert "uv run concept_alignment.py --family single" in said(shown["effects"].note)
 
 
+def test_published_effects_know_no_reference_and_are_drawn_all_the_same():
+    shown = Explorer(Results(REPOSITORY)).view(effects, "tiny-aya-published", {}, "light wide")
+    assert set(shown.figures) == {"by_state", "at_state"}
+
+
 def test_a_variant_that_the_family_does_not_list(copy):
     def call(name):
         rewrite(copy, SUMMARY, lambda rows: rows.replace({"variant": {"fire": name}}))
