@@ -90,5 +90,5 @@ def by_language(cells: pd.DataFrame, null: np.ndarray, rule: Rule) -> list[dict[
         _, low, high = censored_median(states)
         row = {"variant": variant, "language": language, **committed(states), "median_ci_low": low}
         row |= {"median_ci_high": high, "null_state": int(state) if np.isfinite(state) else None}
-        rows.append(row | {"not_claimable": int((~claimable(part)).sum())})
+        rows.append(row | {"not_claimable": int((~claimable(part) & part["state"].notna()).sum())})
     return rows

@@ -12,8 +12,6 @@ from probe.audit import door
 from probe.errors import ProbeError
 from probe.tables import SUMMARY as LEVELS
 
-JUDGED = ("verdict", "reason")
-
 
 @dataclass(frozen=True)
 class Rule:
@@ -78,11 +76,12 @@ def commitments(
 
 def _judged(results: Results, family: str, cells: pd.DataFrame) -> dict[str, np.ndarray | str]:
     """Verdict and reason of each cell that commits; none of one that does not, for it claims nothing."""
+    unknown = {"verdict": door.BLOCKED, "reason": UNAUDITED}
     if not results.has(family, SUMMARY):
-        return {"verdict": door.BLOCKED, "reason": UNAUDITED}
-    at = _levels(results, family)
-    at = at.astype(dict.fromkeys(("variant", "language", *JUDGED), object)).set_index(
-        ["variant", "language", "state"]
-    )
-    wanted = pd.MultiIndex.from_arrays([cells["variant"], cells["language"], cells["state"].fillna(-1)])
-    return {column: at[column].reindex(wanted, fill_value=None).to_numpy() for column in JUDGED}
+        return unknown
+    key = ["variant", "language", "state"]
+    levels = _levels(results, family).astype(dict.fromkeys((*key[:2], *unknown), object)).set_index(key)
+    states = cells["state"].fillna(-1).astype(int)
+    wanted = pd.MultiIndex.from_arrays([cells["variant"], cells["language"], states])
+    at = {name: levels[name].reindex(wanted, fill_value=value) for name, value in unknown.items()}
+    return {name: np.where(states < 0, None, column) for name, column in at.items()}

@@ -76,8 +76,9 @@ def _word(row: Any) -> str:
 
 
 def _hover(row: Any) -> str:
-    state = "never commits" if pd.isna(row.state) else f"commits at state {row.state}"
-    reason = "" if row.claimable else f"<br>must not be claimed: {row.reason}"
+    never = pd.isna(row.state)
+    state = "never commits" if never else f"commits at state {row.state}"
+    reason = "" if never or row.claimable else f"<br>must not be claimed: {row.reason}"
     return f"{row.concept}, {label(row.language)}: {state}<br>highest cosine held {row.held:.3f}{reason}"
 
 

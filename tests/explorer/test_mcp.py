@@ -19,11 +19,10 @@ from explorer.data import AUDIT, CURVES, EFFECTS, MATRIX, PEAKS, SUMMARY, Result
 from explorer.mcp import FILES, NAMES, Tools
 from explorer.serve import trusted
 from probe import tables
-from probe.conventions import PRIMARY_METRIC
 from probe.errors import ProbeError
 from probe.paths import REPOSITORY
 from probe.routing import route
-from tests.explorer.conftest import FAMILY, rewrite
+from tests.explorer.conftest import FAMILY, PRIMARY, rewrite
 
 NAMED = ["variant", "language", "stimuli", "position", "metric"]
 CURVE = {"family": FAMILY, "variant": "fire", "language": "hi"}
@@ -148,12 +147,12 @@ def test_a_curve_equals_the_csv(url, rows_of):
     """Each number of it, and the peak's; over the wire."""
     found = answer(url, "curve", **CURVE, stimuli="parallel")
     where = {"variant": "fire", "language": "hi", "stimuli": "parallel", "position": "mean"}
-    rows = rows_of(SUMMARY, **where, metric=PRIMARY_METRIC)
+    rows = rows_of(SUMMARY, **where, metric=PRIMARY)
     assert [state["state"] for state in found["states"]] == [int(row["state"]) for row in rows]
     for state, row in zip(found["states"], rows, strict=True):
         assert set(state) == set(row) - set(where) - {"metric"}
         assert_same(state, row)
-    (peak,) = rows_of(PEAKS, **where, metric=PRIMARY_METRIC)
+    (peak,) = rows_of(PEAKS, **where, metric=PRIMARY)
     assert_same(found["peak"], peak)
     assert found["left_out"] == 0
 
@@ -177,7 +176,7 @@ def test_fifty_rows_equal_the_csv_and_say_why_they_must_not_be_claimed(tools, re
 def test_a_comparison_equals_the_csv(url, contrast, references, rows_of):
     found = answer(url, "compare", **PAIR, stimuli="parallel", contrast=contrast)
     where = {"variant_a": "fire", "variant_b": "global", "language": "hi", "stimuli": "parallel"}
-    rows = rows_of(EFFECTS, **where, position="mean", metric=PRIMARY_METRIC, contrast=contrast)
+    rows = rows_of(EFFECTS, **where, position="mean", metric=PRIMARY, contrast=contrast)
     assert len(found["states"]) == len(rows) == references * 9
     for state in found["states"]:
         (row,) = (
@@ -281,7 +280,7 @@ def test_every_answer_says_where_it_comes_from(tools, name, arguments, files, fo
         ("curve", CURVE | {"variant": "water"}, ["variant 'water'", "base, global, fire"]),
         ("curve", CURVE | {"language": "en"}, ["hi, bn, sw, am"]),
         ("curve", CURVE | {"position": "focus", "stimuli": "parallel"}, ["only last, content, mean"]),
-        ("curve", CURVE | {"metric": "margin"}, ["only ", PRIMARY_METRIC, "no positive cosine"]),
+        ("curve", CURVE | {"metric": "margin"}, ["only ", PRIMARY, "no positive cosine"]),
         ("curve", {"family": FAMILY}, ["'variant' is a required property"]),
         ("compare", PAIR | {"variant_a": "global", "variant_b": "fire"}, ["fire - global"]),
         ("compare", PAIR | {"contrast": "both"}, ["simple", "did"]),
