@@ -36,7 +36,6 @@ from probe.stimuli.manifest import (
     KINDS,
     EdgeCase,
     FloresSentence,
-    Groups,
     Manifest,
     ParallelSentence,
     ProbeSentence,
@@ -126,15 +125,6 @@ def read_flores(
     )
 
 
-def groups_of(meaning: corpus.Meaning) -> Groups:
-    """The frame, and of every kind of slot the words that fill it: what other meanings may share."""
-    groups: Groups = {"frame": meaning.frame}
-    for slot, word in meaning.slots.items():
-        kind = corpus.kind(slot)
-        groups[kind] = [groups[kind], word] if kind in groups else word  # type: ignore[list-item]
-    return groups
-
-
 def read_held_out(paths: Paths) -> tuple[list[ParallelSentence], dict]:
     """The corpus meanings that no organism was trained on, in every language."""
     try:
@@ -144,7 +134,8 @@ def read_held_out(paths: Paths) -> tuple[list[ParallelSentence], dict]:
                 language=language,
                 text=corpus.render(meaning, language),
                 meaning_id=meaning.id,
-                groups=groups_of(meaning),
+                # Frame and fillers are crossing factors: two meanings may share a person and nothing else.
+                groups={"frame": meaning.frame, **meaning.slots},
             )
             for number, meaning in enumerate(corpus.held_out())
             for language in LANGUAGES

@@ -60,7 +60,7 @@ class Stimulus(BaseModel):
     """One sentence. `meaning` is what makes two stimuli of different languages a matched pair.
 
     groups: what makes its meaning depend on others, the same in every language: factor -> value, or values,
-    such as {"article": URL}, or {"frame": "gave", "person": ["doctor", "child"]}. Empty: it stands by itself.
+    such as {"article": URL}, or {"frame": "gave", "person": "doctor"}. Empty: it stands by itself.
     """
 
     model_config = ConfigDict(extra="forbid")
