@@ -163,6 +163,15 @@ def load_weights(checkpoint: Checkpoint, head: bool = False) -> Any:
     return _from_pretrained(checkpoint, "auto", head)
 
 
+def initialised(checkpoint: Checkpoint, seed: int) -> Any:
+    """A network of the checkpoint's shape with random weights, in float32, in eval mode, on its device."""
+    import torch
+    from transformers import AutoModel
+
+    torch.manual_seed(seed)
+    return AutoModel.from_config(checkpoint.config).to(checkpoint.device).eval()
+
+
 def _from_pretrained(checkpoint: Checkpoint, device: str, head: bool) -> Any:
     import torch
     from transformers import AutoModel, AutoModelForCausalLM
