@@ -37,8 +37,8 @@ def parser() -> argparse.ArgumentParser:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage, what it writes, as globs below the root, the stages whose results it reads, and results that it
-    reads and no stage of this run makes.
+    """A stage, what it writes, as globs below the root, the stages whose results it reads, and what else it
+    reads that no stage of this run makes.
 
     Its code, the data files and the models that it reads are not listed: `fingerprint` finds them.
     """
