@@ -23,8 +23,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from bench.worlds import WORLDS, Claim, World
-from probe.alignment.measure import Measurement, measure
-from probe.audit import door
+from probe.audit.door import claimable
+from probe.audit.judge import measure_and_judge
 from probe.conventions import ALPHA, PRIMARY_METRIC, PRIMARY_POSITION
 from probe.files import digest, write_bytes
 from probe.paths import REPOSITORY
@@ -54,23 +54,16 @@ def of_primary(table: pd.DataFrame, rows: str) -> pd.DataFrame:
     return table.query(rows)
 
 
-def table_of(found: Measurement, claim: Claim) -> pd.DataFrame:
-    return found.summary if claim.table == "alignment_summary" else found.tables[claim.table]
-
-
 def outcome(world: World, effect: float, n: int, seed: int) -> Outcome:
     """One data set, drawn, measured and judged."""
     data = world.make(np.random.default_rng([seed, n, int(digest(world.name.encode())[:8], 16)]), n, effect)
-    found = measure(data.stores, data.manifest, data.family)
+    tables = measure_and_judge(data.stores, data.manifest, data.family, data.untrained).tables
     claim = world.right if effect else world.wrong
-    said = False
-    if claim is not None:
-        table = table_of(found, claim)
-        said = len(of_primary(table[door.claimable(table)], claim.rows)) > 0
+    said = claim is not None and bool(claimable(of_primary(tables[claim.table], claim.rows)).any())
     if effect or world.truth is None:
         return Outcome(said)
     known, truth = world.truth
-    intervals = of_primary(table_of(found, known), known.rows)
+    intervals = of_primary(tables[known.table], known.rows)
     return Outcome(said, float(((intervals.ci_low <= truth) & (truth <= intervals.ci_high)).mean()))
 
 

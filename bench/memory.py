@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from probe.activations.store import ActivationStore, Index
 from probe.families import Family, Variant
@@ -33,7 +34,6 @@ FAMILY = Family(
         "base": Variant(path="-"),
         "global": Variant(path="-"),
         "fire": Variant(path="-", emphasises=list(REGION)),
-        "random": Variant(path="-", label="Random (untrained)"),
     },
 )
 
@@ -74,11 +74,12 @@ class MemoryStore(ActivationStore):
 
 @dataclass(frozen=True)
 class Data:
-    """What stage 3 is given."""
+    """What stage 3 is given. untrained: as untrained.csv has it."""
 
     stores: dict[str, ActivationStore]
     manifest: Manifest
     family: Family = field(default_factory=lambda: FAMILY)
+    untrained: pd.DataFrame | None = None
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The power analysis: against a textbook formula where there is one, its spread against the data themselves."""
+"""The power analysis: against a textbook formula where there is one, its spread against the data."""
 
 import numpy as np
 import pandas as pd
