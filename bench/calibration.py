@@ -20,14 +20,19 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import threadpoolctl
 from tqdm import tqdm
 
-from bench.worlds import WORLDS, Claim, World
+from bench.memory import Data
+from bench.worlds import WORLDS, World
+from probe.alignment import measure
 from probe.audit.door import claimable
 from probe.audit.judge import measure_and_judge
 from probe.conventions import ALPHA, PRIMARY_METRIC, PRIMARY_POSITION
+from probe.failures import cases, evidence
 from probe.files import digest, write_bytes
 from probe.paths import REPOSITORY
+from probe.stats import metrics
 
 HERE = Path(__file__).parent
 MEASURED_BY = ("probe/stats", "probe/alignment", "probe/audit", "probe/failures", "bench")
@@ -35,6 +40,20 @@ FALSE_CLAIMS, COVERAGE = (0.0, 0.07), (0.92, 0.98)
 COLUMNS = (
     "world about n data_sets false_claims wilson_low wilson_high coverage power effect before code".split()
 )
+
+
+NEEDED = {PRIMARY_METRIC, "rank", "cosine", "excess"}  # by the door and by the audit
+
+
+def leave_comparisons_out() -> None:
+    """In this process, stage 3 measures what a verdict rests on and no more: the other metrics and the
+    confounders are for comparison, take two thirds of the time, and change no verdict."""
+    for name in set(metrics.ITEMWISE) - NEEDED:
+        del metrics.ITEMWISE[name]
+    metrics.WHOLE.clear()
+    measure._confounders = lambda *_: None
+    measure.WORTH_A_PROCESS = sys.maxsize  # the processes are taken up by data sets
+    threadpoolctl.threadpool_limits(1)
 
 
 @dataclass(frozen=True)
@@ -54,10 +73,16 @@ def of_primary(table: pd.DataFrame, rows: str) -> pd.DataFrame:
     return table.query(rows)
 
 
+def failed(data: Data) -> pd.DataFrame:
+    """What stage 4 would call a significant loss of fire, whatever either variant commits to."""
+    tested = evidence.with_q_values(cases.concept_evidence(data.stores, data.manifest, "base", ["fire"]))
+    return tested[tested.significant & (tested.effect < 0) & ~tested.shared]
+
+
 def outcome(world: World, effect: float, n: int, seed: int) -> Outcome:
     """One data set, drawn, measured and judged."""
     data = world.make(np.random.default_rng([seed, n, int(digest(world.name.encode())[:8], 16)]), n, effect)
-    tables = measure_and_judge(data.stores, data.manifest, data.family, data.untrained).tables
+    tables = measure_and_judge(data.stores, data.manifest, data.family, data.untrained, data.positions).tables
     claim = world.right if effect else world.wrong
     said = claim is not None and bool(claimable(of_primary(tables[claim.table], claim.rows)).any())
     if effect or world.truth is None:
@@ -109,7 +134,7 @@ def rows(path: Path, only: str | None, data_sets: int, workers: int) -> Iterator
         table[(table.code == code()) & (table.data_sets == data_sets)][["world", "n"]].itertuples(index=False)
     )
     wanted = [(w, n) for w in WORLDS.values() if only in (None, w.name) for n in (w.n, *w.at)]
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, initializer=leave_comparisons_out) as pool:
         for world, n in wanted:
             if (world.name, n) not in known:
                 made = row(world, n, data_sets, pool) | {"code": code()}

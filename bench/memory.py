@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from probe.activations.store import ActivationStore, Index
+from probe.conventions import PRIMARY_POSITION
 from probe.families import Family, Variant
 from probe.languages import LANGUAGES
 from probe.paths import REPOSITORY
@@ -74,12 +75,13 @@ class MemoryStore(ActivationStore):
 
 @dataclass(frozen=True)
 class Data:
-    """What stage 3 is given. untrained: as untrained.csv has it."""
+    """What stage 3 is given. untrained: as untrained.csv has it; positions: those to be measured."""
 
     stores: dict[str, ActivationStore]
     manifest: Manifest
     family: Family = field(default_factory=lambda: FAMILY)
     untrained: pd.DataFrame | None = None
+    positions: tuple[str, ...] = (PRIMARY_POSITION,)
 
 
 @cache
@@ -157,7 +159,7 @@ def data(
         normed = _stacked(post_norm[variant], told)[:, 0] if post_norm else rms_normed(stacked[:, -1])
         at = {position: _stacked(of[variant], told) for position, of in (own or {}).items()}
         stores[variant] = MemoryStore(stacked, index, normed, at)
-    return Data(stores, manifest)
+    return Data(stores, manifest, positions=(PRIMARY_POSITION, *(own or {})))
 
 
 def _stacked(vectors: Vectors, told: Mapping[str, list[dict]]) -> np.ndarray:
