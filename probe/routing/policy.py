@@ -8,16 +8,12 @@ from probe.alignment.effects import PLACEBO
 from probe.conventions import PRIMARY_POSITION
 from probe.errors import ProbeError
 from probe.families import Family, load_family
-from probe.files import read_csv
 from probe.languages import LANGUAGES
 from probe.paths import Paths
+from probe.tables import EFFECTS
 
 METRIC = "excess"
 LEVEL = 0.05
-COLUMNS = {
-    "variant_a", "language", "stimuli", "position", "metric", "state", "diff", "ci_low", "q_value", "n",
-    "contrast", "reference", "placebo", "p_max",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -75,10 +71,10 @@ def load_policy(family_name: str, paths: Paths | None = None) -> Policy:
     """Raises ProbeError where the family is unknown or its effects cannot be read."""
     paths = paths or Paths()
     family = load_family(family_name, paths)
-    source = paths.results(family.name) / "variant_effects.csv"
+    source = EFFECTS.path(paths, family.name)
     if not source.exists():
         return emphasised(family)
-    effects = read_csv(source, f"uv run concept_alignment.py --family {family.name}", COLUMNS)
+    effects = EFFECTS.read(paths, family.name, needs=("reference", "placebo"))
     if effects.empty:
-        raise ProbeError(f"{source} is empty; run: uv run concept_alignment.py --family {family.name}")
+        raise ProbeError(f"{source} is empty; run: {EFFECTS.command(family.name)}")
     return measured(family, effects, paths.name(source))

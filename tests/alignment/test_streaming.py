@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probe.activations.store import Activations, ActivationStore
+from probe.activations.store import ActivationStore
+from probe.activations.writer import ActivationWriter
 from probe.alignment import cells as alignment
 from probe.conventions import POSITIONS
 from probe.languages import PIVOT
+from probe.models.extract import Activations
 from probe.paths import REPOSITORY
 from probe.stats import metrics
 from probe.stimuli.manifest import Manifest, ParallelSentence
@@ -47,10 +49,11 @@ def store_of(world: synthetic.World, folder: Path) -> ActivationStore:
     read = [{"last": 1, "content": 1, "mean": [0, 1]}] * len(stimuli)
     tokens = [[2 * i, 2 * i + 1] for i in range(len(stimuli))]
     activations = Activations(positions, normed, tokens, read)
-    store = ActivationStore(folder)
-    with store.writing({"model": "synthetic", "revision": "none"}, {}):
-        store.write_shard("shard-00000", [s.stimulus_id for s in stimuli], activations)
-    return store
+    writer = ActivationWriter(folder)
+    with writer.locked():
+        writer.begin({"model": "synthetic", "revision": "none"}, {})
+        writer.write_shard("shard-00000", [s.stimulus_id for s in stimuli], activations)
+    return ActivationStore(folder)
 
 
 @pytest.fixture
@@ -122,18 +125,19 @@ LIMIT_MIB = 100
 GROWTH = """
 import resource, sys
 from pathlib import Path
-from probe import alignment, measurement, metrics, resampling
+from probe.activations.store import ActivationStore
+from probe.alignment import cells, measure
 from probe.families import Family, Variant
-from probe.stimuli import Manifest
-from probe.store import ActivationStore
+from probe.stats import metrics, resampling
+from probe.stimuli.manifest import Manifest
 
 resampling.N_RESAMPLES, metrics.FEW_PERMUTATIONS = 60, 5  # they take time, not memory
-alignment.BLOCK_BYTES = 2**21
+cells.BLOCK_BYTES = 2**21
 family = Family(name="s", description="", default_variants=["base"], variants={"base": Variant(path="none")})
 for folder in sys.argv[1:]:  # the first, small one pays for imports and models
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     manifest = Manifest.model_validate_json((Path(folder) / "manifest.json").read_text())
-    measurement.measure({"base": ActivationStore(Path(folder))}, manifest, family)
+    measure.measure({"base": ActivationStore(Path(folder))}, manifest, family)
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
 
