@@ -15,7 +15,6 @@ from probe.alignment.commitment import CONSECUTIVE, THRESHOLD, commitment_states
 from probe.conventions import PRIMARY_POSITION
 from probe.families import Family
 from probe.languages import TARGETS, label
-from viz.held import by_region
 
 KEY, TITLE = "commitment", "Commitment"
 HOW = (
@@ -58,7 +57,7 @@ def view(results: Results, name: str, chosen: dict[str, Any], look: Theme) -> Vi
     family, curves = results.family(name), results.curves(name)
     variants, run, start = list(chosen["variants"]), int(chosen["run"]), int(chosen["start"])
     values, concepts, languages, n_states = _stack(curves, variants)
-    order = [languages.index(language) for language in by_region(family, languages)]
+    order = [languages.index(language) for language in family.by_region(languages)]
     values, languages = values[:, :, order], [languages[i] for i in order]
     if n_states - start < run:
         return View(

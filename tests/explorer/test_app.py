@@ -27,7 +27,6 @@ from explorer.page import TABS, Explorer, data_route, figure_route
 from explorer.tables import TABLES, Results
 from probe.alignment.commitment import commitment_layer
 from probe.errors import ProbeError
-from probe.models import head as unembedding
 from probe.paths import REPOSITORY
 from tests.support.readings import lens_examples, reading
 
@@ -400,7 +399,7 @@ def live(results, root, monkeypatch):
             return reading(self.text, 9)
 
     monkeypatch.setattr(model_loader, "loaded", FakeModel.loaded)
-    monkeypatch.setattr(unembedding, "lens", lambda model, _, text: Reading(f"{model}: {text}"))
+    monkeypatch.setattr("probe.lens.text.read_text", lambda model, _, text: Reading(f"{model}: {text}"))
     monkeypatch.setattr(FakeModel, "loads", [])
     one = OneModel(results.paths)
     yield Results(root, one)
@@ -430,7 +429,7 @@ def test_what_a_model_cannot_read_is_explained(live, monkeypatch):
     def unreadable(*_):
         raise ValueError("no content in '...'")
 
-    monkeypatch.setattr(unembedding, "lens", unreadable)
+    monkeypatch.setattr("probe.lens.text.read_text", unreadable)
     with pytest.raises(ProbeError, match="cannot be read: no content"):
         live.live.reading(FAMILY, "base", "...")
 
