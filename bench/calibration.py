@@ -10,6 +10,7 @@ data set goes through what stage 3 (for failures, stage 4) calls, and a claim is
 """
 
 import argparse
+import ast
 import logging
 import sys
 from collections.abc import Iterator, Sequence
@@ -25,17 +26,17 @@ from tqdm import tqdm
 
 from bench.memory import Data
 from bench.worlds import WORLDS, World
+from probe import dependencies
 from probe.alignment import measure
 from probe.audit.door import claimable
 from probe.audit.judge import measure_and_judge
 from probe.conventions import ALPHA, PRIMARY_METRIC, PRIMARY_POSITION
 from probe.failures import cases, evidence
 from probe.files import digest, write_bytes
-from probe.paths import REPOSITORY
 from probe.stats import metrics
 
 HERE = Path(__file__).parent
-MEASURED_BY = ("probe/stats", "probe/alignment", "probe/audit", "probe/failures", "bench")
+ROOMS = ("stats", "alignment", "audit", "failures", "bench")
 FALSE_CLAIMS, COVERAGE = (0.0, 0.07), (0.92, 0.98)
 COLUMNS = (
     "world about n data_sets false_claims wilson_low wilson_high coverage power effect before code".split()
@@ -122,9 +123,10 @@ def row(world: World, n: int, data_sets: int, pool: ProcessPoolExecutor) -> dict
 
 
 def code() -> str:
-    """What the rates depend on."""
-    sources = sorted(path for folder in MEASURED_BY for path in (REPOSITORY / folder).glob("*.py"))
-    return digest(b"".join(path.read_bytes() for path in sources))[:8]
+    """What the rates depend on: the worlds and the rooms that measure and judge, comments apart."""
+    sources = sorted(path for path in dependencies.code("bench.calibration") if path.parent.name in ROOMS)
+    trees = [ast.dump(ast.parse(path.read_bytes())) for path in sources if path != Path(__file__)]
+    return digest("".join(trees).encode())[:8]
 
 
 def rows(path: Path, only: str | None, data_sets: int, workers: int) -> Iterator[pd.DataFrame]:

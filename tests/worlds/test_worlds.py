@@ -78,6 +78,13 @@ def test_seven_groups_are_too_few_whatever_is_in_them():
     assert claimable(judged(enough).tables["alignment_summary"]).any()
 
 
+def test_topics_of_two_sentences_leave_matched_sentences_and_no_meaning():
+    rng = np.random.default_rng(0)
+    small, large = (judged(worlds.topics(rng, n, 0.4)).tables["alignment_summary"] for n in (20, 100))
+    assert set(small.verdict[claimable(small)]) == {"matched"}
+    assert set(large.verdict[claimable(large)]) == {"meaning"}
+
+
 def primary(data: memory.Data, stimuli: list) -> pd.DataFrame:
     manifest = data.manifest.model_copy(update={"parallel": stimuli})
     table = judged(data, manifest=manifest).tables["alignment_summary"]
