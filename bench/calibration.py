@@ -52,6 +52,7 @@ def leave_comparisons_out() -> None:
     for name in set(metrics.ITEMWISE) - NEEDED:
         del metrics.ITEMWISE[name]
     metrics.WHOLE.clear()
+    measure.COMPARED = (PRIMARY_METRIC, "rank")
     measure._confounders = lambda *_: None
     measure.WORTH_A_PROCESS = sys.maxsize  # the processes are taken up by data sets
     threadpoolctl.threadpool_limits(1)
@@ -129,21 +130,23 @@ def code() -> str:
     return digest("".join(trees).encode())[:8]
 
 
-def rows(path: Path, only: str | None, data_sets: int, workers: int) -> Iterator[pd.DataFrame]:
+def rows(path: Path, only: Sequence[str], data_sets: int, workers: int) -> Iterator[pd.DataFrame]:
     """The table, each time that it has another row."""
     table = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=list(COLUMNS))
-    known = set(
-        table[(table.code == code()) & (table.data_sets == data_sets)][["world", "n"]].itertuples(index=False)
-    )
-    wanted = [(w, n) for w in WORLDS.values() if only in (None, w.name) for n in (w.n, *w.at)]
+    now, place = code(), {name: number for number, name in enumerate(WORLDS)}
+    current = table[(table.code == now) & (table.data_sets == data_sets)]
+    known = set(zip(current.world, current.n, strict=True))
     with ProcessPoolExecutor(workers, initializer=leave_comparisons_out) as pool:
-        for world, n in wanted:
+        for world, n in ((WORLDS[name], n) for name in only for n in (WORLDS[name].n, *WORLDS[name].at)):
             if (world.name, n) not in known:
-                made = row(world, n, data_sets, pool) | {"code": code()}
+                made = row(world, n, data_sets, pool) | {"code": now}
                 table = table[(table.world != world.name) | (table.n != n)]
                 table = pd.concat([table, pd.DataFrame([made])], ignore_index=True)
                 logging.info("%s, n = %d: %s", world.name, n, _rates(made))
-            yield table.reindex(columns=list(COLUMNS))
+            ordered = table.sort_values(
+                ["world", "n"], key=lambda c: c.map(place) if c.name == "world" else c
+            )
+            yield ordered.reindex(columns=list(COLUMNS))
 
 
 def _rates(made: dict) -> str:
@@ -190,7 +193,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data-sets", type=int, default=500)
-    parser.add_argument("--only", metavar="WORLD", choices=list(WORLDS), help="one world")
+    parser.add_argument("--only", nargs="+", metavar="WORLD", choices=list(WORLDS), default=list(WORLDS))
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=HERE)
     args = parser.parse_args(argv)

@@ -135,11 +135,14 @@ def articles(rng: Rng, n: int, effect: float) -> Data:
     return grouped(rng, np.arange(n) // 3, effect, 0.6, "article")
 
 
+def of_documents(n: int) -> np.ndarray:
+    """int (n,): 31 documents that count as 14: square of the sum of sizes, over the sum of their squares."""
+    sizes = 1 / np.arange(1, 32) ** 0.82
+    return np.searchsorted(np.cumsum(sizes) / sizes.sum(), (np.arange(n) + 0.5) / n)
+
+
 def documents(rng: Rng, n: int, effect: float) -> Data:
-    """31 documents, of such sizes that they count as 14: (sum of sizes)^2 / sum of squared sizes."""
-    sizes = 1 / np.arange(1, 32) ** 0.75
-    share = np.cumsum(sizes) / sizes.sum()
-    return grouped(rng, np.searchsorted(share, (np.arange(n) + 0.5) / n), effect, 0.5, "document")
+    return grouped(rng, of_documents(n), effect, 0.5, "document")
 
 
 def near_duplicates(rng: Rng, n: int, effect: float) -> Data:
@@ -351,6 +354,13 @@ def rogue_dimensions(rng: Rng, n: int, effect: float) -> Data:
     return data(one(moving(rng, made)), chosen(rng, n, languages))
 
 
+def one_direction_agrees(rng: Rng, n: int, effect: float) -> Data:
+    """A direction that is no coordinate carries half of the variance, and agrees between languages."""
+    agreed = normal(rng, n)
+    numbers = {code: np.sqrt(0.8) * agreed + np.sqrt(0.2) * normal(rng, n) for code in ("en", "hi")}
+    return along(rng, n, effect, chosen(rng, n, ("en", "hi")), numbers, 0.5)
+
+
 # Variants
 
 
@@ -389,6 +399,23 @@ def skewed(rng: Rng, n: int, effect: float) -> Data:
     share = {"base": 0.25, "fire": 0.25 + 0.2 * change + effect * TRUE_TO}
     variants = {name: told(rng, meanings, own, {"hi": each}) for name, each in share.items()}
     return data(variants, chosen(rng, n, ("en", "hi")))
+
+
+def groups_change(rng: Rng, group: np.ndarray, effect: float, name: str) -> Data:
+    """fire changes each group of meanings by another amount, on average by nothing."""
+    n = len(group)
+    meanings, own = drawn(rng, n, ("hi",))
+    change = 0.15 * normal(rng, group.max() + 1)[group][:, None] + effect * TRUE_TO
+    variants = {v: told(rng, meanings, own, {"hi": s}) for v, s in (("base", 0.4), ("fire", 0.4 + change))}
+    return data(variants, chosen(rng, n, ("en", "hi")), [{name: f"{name}{each}"} for each in group])
+
+
+def articles_change(rng: Rng, n: int, effect: float) -> Data:
+    return groups_change(rng, np.arange(n) // 3, effect, "article")
+
+
+def documents_change(rng: Rng, n: int, effect: float) -> Data:
+    return groups_change(rng, of_documents(n), effect, "document")
 
 
 # Multiplicity, and worlds that are empty
@@ -578,6 +605,8 @@ WORLDS = {
         World("articles of three", "groups", articles, 60, ANY, ANY, 0.15, truth=(ANY, 0.0)),
         World("31 documents", "groups", documents, 124, ANY, ANY, 0.15, truth=(ANY, 0.0)),
         World("near-duplicates", "groups", near_duplicates, 40, ANY, ANY, 0.4, truth=(ANY, 0.0)),
+        World("articles change", "groups", articles_change, 60, FIRE_CHANGED, FIRE_CHANGED, 0.2),
+        World("31 documents change", "groups", documents_change, 124, FIRE_CHANGED, FIRE_CHANGED, 0.2),
         World("ten topics", "topic", topics, 100, MEANING, MEANING, 0.2),
         World("offset moves with the variant", "scale", offset_moves, 40, FIRE_REGIONAL, FIRE_REGIONAL, 0.15),
         World("anisotropy everywhere", "scale", anisotropy_everywhere, 60, FIRE_CHANGED, FIRE_CHANGED, 0.15),
@@ -588,6 +617,7 @@ WORLDS = {
         World("zero to five tokens shared", "tokens", shared_tokens_vary, 60, ANY, ANY, 0.3),
         World("length in one dimension", "tokens", length_in_one_dimension, 100, ANY, ANY, 0.3),
         World("rogue dimensions agree", "tokens", rogue_dimensions, 60, ANY, ANY, 0.3),
+        World("one direction agrees", "tokens", one_direction_agrees, 60, ANY, ANY, 0.3),
         World("final marks agree", "tokens", final_marks, 60, ANY, ANY, 0.3),
         World("untrained networks reach it", "tokens", untrained_reach_it, 60, ANY, ANY, 0.3),
         World("one language forgotten", "placebos", forgets_one, 40, FIRE_REGIONAL, FIRE_REGIONAL, 0.15),
