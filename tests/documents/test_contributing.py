@@ -142,19 +142,16 @@ def test_a_metric(shared, found):
     assert (rows.p_max < 0.05).all() if found else (rows.p_max > 0.05).all()
 
 
-@pytest.mark.skipif(
-    not (REPOSITORY / "probe" / "edge_cases.py").exists(), reason="the edge cases are not built yet"
-)
 def test_a_failure_category(code):
     (code / "cases.json").write_text(fenced("A failure category", "json"))
     check = (
-        "from pathlib import Path; from probe import edge_cases as e; "
+        "from pathlib import Path; from probe.stimuli import edge_cases as e; "
         "print(len(e.stimuli(e.load_cases(Path('cases.json')))))"
     )
     unknown = python(code, "-c", check)
     assert unknown.returncode == 1
     assert "failure_category" in unknown.stderr
-    module = code / "probe" / "edge_cases.py"
+    module = code / "probe" / "stimuli" / "edge_cases.py"
     known = '"unicode_edge"'
     assert module.read_text().count(known) == 1
     module.write_text(module.read_text().replace(known, f'{known}, "misspelling"'))
