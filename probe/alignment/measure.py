@@ -202,7 +202,7 @@ def _few(cell: Cell) -> pd.DataFrame:
 
 def _curves(gathered: _Gathered) -> dict[str, dict[str, dict[str, list[float]]]]:
     curves: dict[str, dict[str, dict[str, list[float]]]] = defaultdict(dict)
-    for (variant, language), scores in gathered.items["probes", PRIMARY_POSITION, "cosine"].items():
+    for (variant, language), scores in gathered.items.get(("probes", PRIMARY_POSITION, "cosine"), {}).items():
         for concept, curve in zip(gathered.meanings["probes"], scores, strict=True):
             curves[variant].setdefault(concept, {})[language] = curve.round(CURVE_DECIMALS).tolist()
     return dict(curves)
