@@ -1,6 +1,7 @@
-"""Which variant serves which language: as measured, or else as the family says it is meant."""
+"""Which variant serves which language, and which kinds of text it may have: as measured, or else as meant."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
@@ -9,32 +10,65 @@ from probe.conventions import PRIMARY_POSITION
 from probe.errors import ProbeError
 from probe.families import Family, load_family
 from probe.files import read_csv
-from probe.languages import LANGUAGES
+from probe.languages import LANGUAGES, label
 from probe.paths import Paths
 
 METRIC = "excess"
 LEVEL = 0.05
-COLUMNS = {
+EFFECTS, CATEGORIES = "variant_effects.csv", "edge_categories.csv"
+EFFECT_COLUMNS = {
     "variant_a", "language", "stimuli", "position", "metric", "state", "diff", "ci_low", "q_value", "n",
     "contrast", "reference", "placebo", "p_max",
 }  # fmt: skip
+CATEGORY_COLUMNS = {"variant", "failure_category", "contrast", "value", "ci_low", "ci_high"}
+
+# A variant copes with a category where it may lose, beyond the baseline, at most this share of what the
+# baseline has to lose: of the closeness of the clean forms to their meaning. A fifth is far less than what the
+# categories are feared for, and a margin in the measure's own units would mean another thing in each family.
+MARGIN = 0.2
+COPES, LOSES, UNSETTLED, UNMEASURED = "copes", "loses", "unsettled", "not measured"
+
+
+@dataclass(frozen=True)
+class Coping:
+    """What a measurement says of one variant and category: COPES, LOSES or UNSETTLED, and the figures."""
+
+    verdict: str
+    evidence: str
 
 
 @dataclass(frozen=True)
 class Policy:
-    """variants: language -> variant, for those that have one of their own. source: where that comes from."""
+    """variants: language -> variant, for those that have one of their own; source: where that comes from.
+    coping: (variant, category) -> what was measured."""
 
     family: str
     baseline: str
     variants: dict[str, str]
     source: str
+    coping: dict[tuple[str, str], Coping] = field(default_factory=dict)
 
     def variant(self, language: str) -> str:
+        """By the language alone."""
         return self.variants.get(language, self.baseline)
+
+    def choose(self, language: str, categories: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+        """The variant, and why: the language's own where it copes with all of the categories, else the
+        baseline."""
+        own = self.variant(language)
+        by_language = f"{label(language)} goes to {own}, by {self.source}"
+        if own == self.baseline or not categories:
+            return own, (by_language,)
+        coping = {c: self.coping.get((own, c), Coping(UNMEASURED, UNMEASURED)) for c in categories}
+        verdicts = (f"{c.replace('_', ' ')} in {own}: {one.evidence}" for c, one in coping.items())
+        if all(one.verdict == COPES for one in coping.values()):
+            return own, (*verdicts, by_language)
+        return self.baseline, (*verdicts, f"so it falls back to {self.baseline}; otherwise {by_language}")
 
 
 def emphasised(family: Family) -> Policy:
-    """The first of the family's default variants that emphasises a language, the baseline where none does."""
+    """The first of the family's default variants that emphasises a language, the baseline where none does;
+    nothing measured."""
     variants = {
         language: variant
         for variant in reversed(family.default_variants)
@@ -43,8 +77,8 @@ def emphasised(family: Family) -> Policy:
     return Policy(family.name, family.baseline, variants, f"the languages that {family.name} emphasises")
 
 
-def measured(family: Family, effects: pd.DataFrame, source: str) -> Policy:
-    """The emphasised variants that demonstrably help; a language that none helps goes to the baseline.
+def measured(family: Family, effects: pd.DataFrame, source: str) -> tuple[dict[str, str], str]:
+    """The emphasised variants that demonstrably help by language, and the source with what was read of it.
 
     effects: variant_effects.csv. What is read is the difference in differences of excess alignment at the
     mean position, against the strictest reference there is (control and placebo languages, else one of them),
@@ -57,7 +91,7 @@ def measured(family: Family, effects: pd.DataFrame, source: str) -> Policy:
     measure = (effects.position == PRIMARY_POSITION) & (effects.metric == METRIC)
     did = effects.loc[(effects.contrast == "did") & measure & effects.variant_a.isin(regional)]
     if did.empty:
-        return Policy(family.name, family.baseline, {}, f"{source}, which has no difference in differences")
+        return {}, f"{source}, which has no difference in differences"
     reference = max(did.reference.unique(), key=lambda name: (PLACEBO in name, "control" in name))
     did = did.query("reference == @reference")
     stimuli = did.loc[did.n.idxmax(), "stimuli"]
@@ -68,17 +102,52 @@ def measured(family: Family, effects: pd.DataFrame, source: str) -> Policy:
     above = peaks["diff"] > peaks.variant_a.map(limit).fillna(0.0)
     helpful = peaks[~peaks.placebo & shown & above & peaks.language.isin(LANGUAGES)].sort_values("diff")
     variants = dict(zip(helpful.language, helpful.variant_a, strict=True))
-    return Policy(family.name, family.baseline, variants, f"{source} ({stimuli}, did against {reference})")
+    return variants, f"{source} ({stimuli}, did against {reference})"
+
+
+def coping(categories: pd.DataFrame, baseline: str) -> dict[tuple[str, str], Coping]:
+    """What edge_categories.csv shows of each variant and category.
+
+    COPES: the whole interval of the loss beyond the baseline's is below MARGIN of the closeness of the
+    baseline's clean forms, where there is any (its interval is clear of 0). LOSES: that interval is above 0
+    otherwise. UNSETTLED: neither, as where the clean forms have nothing to lose.
+    """
+    clean = categories.query("variant == @baseline and contrast == 'clean'").set_index("failure_category")
+    beyond = categories[categories.contrast == f"loss - {baseline}"]
+    return {
+        (row.variant, row.failure_category): _coping(row, clean.loc[row.failure_category])
+        for row in beyond.itertuples()
+        if row.failure_category in clean.index
+    }
+
+
+def _coping(beyond, clean: pd.Series) -> Coping:
+    margin = MARGIN * clean.value
+    figures = f"{beyond.value:+.3f} [{beyond.ci_low:+.3f}, {beyond.ci_high:+.3f}], margin {margin:.3f}"
+    if clean.ci_low > 0 and beyond.ci_high < margin:
+        return Coping(COPES, f"loses no more than the baseline ({figures})")
+    if beyond.ci_low > 0:
+        return Coping(LOSES, f"loses more than the baseline ({figures})")
+    why = figures if clean.ci_low > 0 else "the clean forms show nothing that could be lost"
+    return Coping(UNSETTLED, f"measured, but neither coping nor a loss is shown ({why})")
 
 
 def load_policy(family_name: str, paths: Paths | None = None) -> Policy:
-    """Raises ProbeError where the family is unknown or its effects cannot be read."""
+    """Raises ProbeError where the family is unknown or its results cannot be read."""
     paths = paths or Paths()
     family = load_family(family_name, paths)
-    source = paths.results(family.name) / "variant_effects.csv"
-    if not source.exists():
-        return emphasised(family)
-    effects = read_csv(source, f"uv run concept_alignment.py --family {family.name}", COLUMNS)
-    if effects.empty:
-        raise ProbeError(f"{source} is empty; run: uv run concept_alignment.py --family {family.name}")
-    return measured(family, effects, paths.name(source))
+    policy = emphasised(family)
+    effects, categories = (paths.results(family.name) / name for name in (EFFECTS, CATEGORIES))
+    if effects.exists():
+        command = f"uv run concept_alignment.py --family {family.name}"
+        table = read_csv(effects, command, EFFECT_COLUMNS)
+        if table.empty:
+            raise ProbeError(f"{effects} is empty; run: {command}")
+        variants, source = measured(family, table, paths.name(effects))
+        policy = replace(policy, variants=variants, source=source)
+    if categories.exists():
+        command = f"uv run failure_classifier.py --family {family.name}"
+        policy = replace(
+            policy, coping=coping(read_csv(categories, command, CATEGORY_COLUMNS), family.baseline)
+        )
+    return policy

@@ -5,8 +5,9 @@ language of another script is written in Latin letters. Romanised Hindi with a f
 transliterated; with a quarter of English words or more it is a mixture.
 """
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -35,6 +36,8 @@ WORD = regex.compile(
     r"(?:(?<![\p{M}\p{Nd}\p{Cf}'’ʼ])[\p{M}\p{Nd}\p{Cf}'’ʼ]++)?"
     r"\p{L}(?:[\p{L}\p{M}\p{Nd}\p{Cf}'’ʼ]|-(?=\p{L}))*+"
 )
+
+ASIDE = regex.compile(r"\([^()]{1,100}+\)|\[[^\[\]]{1,100}+\]|（[^（）]{1,100}+）")
 
 # In nats of scaled evidence; set on the first half of FLORES-200 devtest so that about 1 % of it is flagged.
 MIXED = 2.0  # gain from which two languages in one script are a mixture
@@ -76,6 +79,16 @@ def words_of(text: str) -> tuple[list[tuple[int, int]], list[str]]:
     ordered = [(match.span(), in_order(match[0])) for match in matches]
     kept = [(place, word) for place, word in ordered if word]
     return [place for place, _ in kept], [word for _, word in kept]
+
+
+def asides(text: str, places: Sequence[tuple[int, int]]) -> list[bool]:
+    """Which words stand in brackets, where fewer than half do: what is glossed there is not switched to."""
+    ends = sorted((match.end(), match.start()) for match in ASIDE.finditer(text))
+    inside = []
+    for start, end in places:
+        at = bisect_left(ends, (end, 0))
+        inside.append(at < len(ends) and ends[at][1] <= start)
+    return inside if 2 * sum(inside) < len(inside) else [False] * len(inside)
 
 
 def language(text: Reading) -> str:
