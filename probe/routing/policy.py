@@ -23,8 +23,8 @@ EFFECT_COLUMNS = {
 CATEGORY_COLUMNS = {"variant", "failure_category", "contrast", "value", "ci_low", "ci_high"}
 
 # A variant copes with a category where it may lose, beyond the baseline, at most this share of what the
-# baseline has to lose: of the closeness of the clean forms to their meaning. A fifth is far less than what the
-# categories are feared for, and a margin in the measure's own units would mean another thing in each family.
+# baseline has to lose: of the closeness of the clean forms to their meaning. A fifth is far less than what is
+# feared of the categories; a margin in the measure's own units would mean another thing in each family.
 MARGIN = 0.2
 COPES, LOSES, UNSETTLED, UNMEASURED = "copes", "loses", "unsettled", "not measured"
 

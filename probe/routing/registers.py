@@ -1,8 +1,8 @@
 """Formal register, official and clinical, and dialects, by the cues listed in data/registers.toml.
 
 A strong cue weighs 1 and a weak one 1/2, each counted once. A text is official, or in a dialect, where its
-cues weigh at least 1, in a long text 1 for every 50 words, so that a stray cue in a report is no register. It is
-clinical where they weigh at least 2, and 1 for every 10 words: a term alone is a topic, and patients use some.
+cues weigh at least 1, in a long text 1 for every 50 words, so that a stray cue in a report is no register. It
+is clinical where they weigh at least 2, and 1 for every 10 words: a single term is a topic.
 """
 
 import tomllib

@@ -62,7 +62,7 @@ NEIGHBOURS = regex.compile(
         if script != "Latin"
     )
 )
-# UAX 9, W2: after an Arabic letter a European number becomes an Arabic one, and stands right of the Latin word.
+# UAX 9, W2: after an Arabic letter a European number becomes an Arabic one, right of the Latin word after it.
 TURNED_ROUND = regex.compile(r"(?<=\p{bc=AL}[^\p{L}\p{Nd}\n]{1,8})[0-9]+ ?\p{Script=Latin}{2,}+")
 STACK = regex.compile(r"\p{Mn}{4,}")
 CLUSTER = regex.compile(r"\P{M}\p{M}+")
