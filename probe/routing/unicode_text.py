@@ -6,8 +6,10 @@ another digit system follows from the Unicode Character Database (UAX 44), throu
 
 import unicodedata
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 
 import regex
 from confusable_homoglyphs import confusables
@@ -27,6 +29,7 @@ TURNED = "number and Latin word whose order on screen is turned round after Arab
 STACKED = "stacked combining marks"
 MOJIBAKE = "UTF-8 read as Windows-1252"
 STRETCHED = "stretched by joiners"
+TOO_SLOW = "not looked through to its end, as that took too long"
 
 _OURS = sorted({language.script for language in LANGUAGES.values()})
 _UNCASED = "".join(rf"\p{{Script={script}}}" for script in _OURS if script != "Latin")
@@ -70,7 +73,8 @@ STRETCH = regex.compile(rf"(?<=\p{{jt=D}}{_MARKS})[\p{{jt=C}}--\p{{Join_Control}
 LATIN_1_RUN = regex.compile(r"[\u0080-\u00ff\u0152-\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122]{2,}")
 PLAUSIBLE = regex.compile(rf"[\u00a0-\u024f\u1e00-\u1eff\u2000-\u206f{_UNCASED}\p{{M}}]+")
 GREEK_SYMBOL = 3  # letters: what mixes Greek and Latin and is no longer is a unit or a symbol, such as kΩ
-MOST_FINDINGS = 50
+MOST = 50  # oddities of a kind
+TIME_LIMIT = 0.1  # seconds for one pattern; all are linear, so that none should need it
 STYLES = {"font", "wide", "narrow", "circle", "square", "isolated", "initial", "medial", "final"}
 
 
@@ -112,23 +116,17 @@ def _zero(digit: str) -> int:
 def inspect(text: str) -> UnicodeText:
     """The text in NFC without what does not belong, and the oddities in order of place. Never raises."""
     repaired = _unmasked(LATIN_1_RUN.sub(lambda run: _as_utf8(run[0]) or run[0], text))
-    findings = sorted(
-        [
-            *_hidden(text),
-            *_letters(text),
-            *_look_alikes(text),
-            *_digits(text),
-            *_composition(text),
-            *_marks(text),
-        ],
-        key=lambda span: span.start,
+    kinds = (_hidden, _letters, _look_alikes, _digits, _composition, _marks)
+    oddities = sorted(
+        (span for kind in kinds for span in islice(kind(text), MOST)), key=lambda span: span.start
     )
-    return UnicodeText(in_order(repaired).strip(), repaired, tuple(findings[:MOST_FINDINGS]))
+    return UnicodeText(in_order(repaired).strip(), repaired, tuple(oddities[:MOST]))
 
 
 def in_order(text: str) -> str:
     """NFC, without hidden characters, styled letters made plain."""
-    text = NOT_ORDINARY.sub("", text)
+    with suppress(TimeoutError):
+        text = NOT_ORDINARY.sub("", text, timeout=TIME_LIMIT)
     styled = {ord(c): unicodedata.normalize("NFKC", c) for c in set(text) if c > "\u00ff" and _style(c)}
     return unicodedata.normalize("NFC", text.translate(styled))
 
@@ -152,17 +150,22 @@ def _unmasked(text: str) -> str:
 
 
 def _spans(pattern: regex.Pattern, text: str, what: str) -> Iterator[Span]:
-    return (Span(m.start(), m.end(), what) for m in pattern.finditer(text))
+    try:
+        for match in pattern.finditer(text, timeout=TIME_LIMIT):
+            yield Span(match.start(), match.end(), what)
+    except TimeoutError:
+        yield Span(0, len(text), TOO_SLOW)
 
 
 def _hidden(text: str) -> Iterator[Span]:
-    for match in NOT_ORDINARY.finditer(text):
-        first = match[0][0]
-        if regex.match(r"\p{Bidi_Control}", first):
+    for span in _spans(NOT_ORDINARY, text, ""):
+        hidden = text[span.start : span.end]
+        if regex.match(r"\p{Bidi_Control}", hidden):
             what = BIDI
         else:
-            what = INVISIBLE if regex.match(r"\p{Default_Ignorable_Code_Point}|\p{Cf}", first) else BROKEN
-        yield Span(match.start(), match.end(), f"{what} {' '.join(f'U+{ord(c):04X}' for c in match[0][:3])}")
+            what = INVISIBLE if regex.match(r"\p{Default_Ignorable_Code_Point}|\p{Cf}", hidden) else BROKEN
+        points = " ".join(f"U+{ord(c):04X}" for c in hidden[:3])
+        yield span if span.what else Span(span.start, span.end, f"{what} {points}")
 
 
 def _letters(text: str) -> Iterator[Span]:
@@ -202,11 +205,12 @@ def _digits(text: str) -> Iterator[Span]:
     yield from _spans(TURNED_ROUND, text, TURNED)
     if not native:
         return
-    yield from _spans(regex.compile(rf"[{''.join(sorted(native))}]++°?\p{{Script=Latin}}"), text, UNIT)
+    own = "".join(sorted(native))
+    yield from _spans(regex.compile(rf"(?<![{own}])[{own}]++°?\p{{Script=Latin}}"), text, UNIT)
     scripts = {s for s in _OURS if regex.search(rf"(?=\p{{L}})\p{{Script={s}}}", text)}
     at_home = all(any(regex.match(rf"\p{{scx={s}}}", c) for s in scripts) for c in native)
     if len({_zero(c) for c in digits}) > 1 or (scripts and not at_home):
-        yield from _spans(regex.compile(f"[{''.join(sorted(native))}]+"), text, DIGITS)
+        yield from _spans(regex.compile(f"[{own}]+"), text, DIGITS)
 
 
 def _composition(text: str) -> Iterator[Span]:
