@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from probe import cli, files
+from probe import cli, files, tables
 from probe.activations.opening import open_stores
 from probe.activations.store import ActivationStore
 from probe.alignment import concept_map
@@ -81,11 +81,11 @@ def write(out: Path, found: Measurement, commitments: pd.DataFrame, metadata: di
     """Every result file; returns the path of the summary."""
     curves = {"curves": found.curves, "post_norm": found.post_norm}
     files.write_json(out / "alignment_curves.json", curves, metadata)
-    files.write_csv(out / "commitment_matrix.csv", commitments, metadata)
+    tables.COMMITMENT.write(out, commitments, metadata)
     for name, table in found.tables.items():
-        files.write_csv(out / f"{name}.csv", table, metadata)
+        tables.TABLES[name].write(out, table, metadata)
     findings.write(out, found.findings, metadata)
-    return files.write_csv(out / "alignment_summary.csv", found.summary, metadata)
+    return tables.SUMMARY.write(out, found.summary, metadata)
 
 
 def work(args: argparse.Namespace) -> None:

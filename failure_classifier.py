@@ -31,6 +31,7 @@ from probe.paths import Paths
 from probe.routing import Decision, evaluate, route
 from probe.stimuli import edge_cases
 from probe.stimuli.manifest import Manifest, load_manifest
+from probe.tables import COMMITMENT, EDGE_CATEGORIES, EDGE_EFFECTS, FAILURE_CASES
 
 __all__ = ["Decision", "main", "route"]
 
@@ -39,7 +40,6 @@ log = logging.getLogger(__name__)
 TOLERATED_DELAY = 4  # states
 LATE, NEVER = "late_commitment", "no_commitment"
 PREVIEW = 60  # characters
-FAILURES, EFFECTS, CATEGORIES = "failure_cases.csv", "edge_effects.csv", "edge_categories.csv"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -116,9 +116,8 @@ def _note(variant: str, language: str, worse: bool, family: Family) -> str:
 
 def read_commitments(paths: Paths, family: Family, manifest: Manifest) -> tuple[Path, pd.DataFrame]:
     """Raises ProbeError where the table is missing, damaged, or of other concepts than the manifest's."""
-    source = paths.results(family.name) / "commitment_matrix.csv"
-    command = f"uv run concept_alignment.py --family {family.name}"
-    commitments = files.read_csv(source, command, {"concept_id", "language", f"{family.baseline}_layer"})
+    source, command = COMMITMENT.path(paths, family.name), COMMITMENT.command(family.name)
+    commitments = COMMITMENT.read(paths, family.name, needs=[f"{family.baseline}_layer"])
     if unknown := set(zip(commitments.concept_id, commitments.language, strict=True)) - {
         (s.concept_id, s.language) for s in manifest.probes
     }:
@@ -144,7 +143,7 @@ def measure(args: argparse.Namespace) -> None:
         **failures.CONVENTIONS,
     )
     out = paths.results(family.name)
-    path = files.write_csv(out / FAILURES, table, metadata)
+    path = FAILURE_CASES.write(out, table, metadata)
     print(f"{path}: {len(table)} failures, {int(table.significant.sum())} of them significant")
     write_edge(out, stores, manifest, family, metadata)
 
@@ -156,8 +155,8 @@ def write_edge(
         log.info("the manifest has no edge cases; build it again with: uv run build_stimuli.py")
         return
     by_case, by_category = failures.edge_tables(stores, manifest, family.baseline)
-    files.write_csv(out / EFFECTS, by_case, metadata)
-    path = files.write_csv(out / CATEGORIES, by_category, metadata)
+    EDGE_EFFECTS.write(out, by_case, metadata)
+    path = EDGE_CATEGORIES.write(out, by_category, metadata)
     print(f"{path}: {failures.summary(by_category)}")
 
 

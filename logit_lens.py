@@ -33,6 +33,7 @@ from probe.models import head as unembedding
 from probe.paths import Paths
 from probe.stats import resampling
 from probe.stimuli.manifest import ProbeSentence, load_manifest
+from probe.tables import LENS_ONSET, LENS_ROWS, LENS_SUMMARY
 
 log = logging.getLogger(__name__)
 
@@ -245,10 +246,10 @@ def work(args: argparse.Namespace) -> None:
     table = pd.concat(summaries, ignore_index=True)
     metadata = provenance(paths, family, revisions, colliding)
     out = paths.results(family.name)
-    files.write_csv(out / "logit_lens.csv", pd.concat(stimuli, ignore_index=True), metadata)
-    files.write_csv(out / "logit_lens_onset.csv", onsets(table), metadata)
+    LENS_ROWS.write(out, pd.concat(stimuli, ignore_index=True), metadata)
+    LENS_ONSET.write(out, onsets(table), metadata)
     files.write_json(out / "logit_lens_examples.json", {"examples": shown}, metadata)
-    path = files.write_csv(out / "logit_lens_summary.csv", table, metadata)
+    path = LENS_SUMMARY.write(out, table, metadata)
     print(f"{path}: {headline(onsets(table), family, variants)}")
 
 

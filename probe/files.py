@@ -56,10 +56,9 @@ def write_json(path: Path, payload: dict, metadata: dict) -> Path:
     return write_bytes(path, to_json({"metadata": metadata, **payload}, indent=None))
 
 
-def write_csv(path: Path, table: pd.DataFrame, metadata: dict) -> Path:
-    """The table, six significant digits, and its provenance beside it in NAME.meta.json."""
-    write_bytes(path.with_name(f"{path.stem}.meta.json"), to_json(metadata))
-    return write_bytes(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
+def sidecar(path: Path) -> Path:
+    """Where the provenance of a table lies."""
+    return path.with_name(f"{path.stem}.meta.json")
 
 
 def read_json(path: Path, made_by: str) -> dict:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from probe import files
+from probe import files, tables
 from probe.alignment import effects, peaks
 from probe.alignment.commitment import commitment_matrix, commitment_sensitivity, commitment_states
 from probe.audit import checks as audit
@@ -353,11 +353,11 @@ def reanalyse(path: Path, out: Path, threshold: float, consecutive: int) -> str:
     )
     names = concept_names(published.concepts)
     matrix = commitment_matrix(published.by_concept, names, threshold, consecutive)
-    files.write_csv(out / "commitment_matrix.csv", matrix, metadata)
-    files.write_csv(out / "commitment_sensitivity.csv", sensitivity(published, start), metadata)
-    files.write_csv(out / "variant_effects.csv", table, metadata)
+    tables.COMMITMENT.write(out, matrix, metadata)
+    tables.SENSITIVITY.write(out, sensitivity(published, start), metadata)
+    tables.EFFECTS.write(out, table, metadata)
     shapes = peaks.peaks_table(published.curves, published.position, METRIC, start)
-    files.write_csv(out / "peaks.csv", shapes, metadata)
+    tables.PEAKS.write(out, shapes, metadata)
     findings.write(out, found, metadata)
     written = files.write_json(out / "reanalysis.json", summary, metadata)
     return f"{_told(summary, found)}\n{written}: {findings.counted(found)} findings"

@@ -9,19 +9,12 @@ from probe.alignment.effects import PLACEBO
 from probe.conventions import PRIMARY_POSITION
 from probe.errors import ProbeError
 from probe.families import Family, load_family
-from probe.files import read_csv
 from probe.languages import LANGUAGES, label
 from probe.paths import Paths
+from probe.tables import EDGE_CATEGORIES, EFFECTS
 
 METRIC = "excess"
 LEVEL = 0.05
-EFFECTS, CATEGORIES = "variant_effects.csv", "edge_categories.csv"
-EFFECT_COLUMNS = {
-    "variant_a", "language", "stimuli", "position", "metric", "state", "diff", "ci_low", "q_value", "n",
-    "contrast", "reference", "placebo", "p_max",
-}  # fmt: skip
-CATEGORY_COLUMNS = {"variant", "failure_category", "contrast", "value", "ci_low", "ci_high"}
-
 # A variant copes with a category where it may lose, beyond the baseline, at most this share of what the
 # baseline has to lose: of the closeness of the clean forms to their meaning. A fifth is far less than what is
 # feared of the categories; a margin in the measure's own units would mean another thing in each family.
@@ -137,17 +130,13 @@ def load_policy(family_name: str, paths: Paths | None = None) -> Policy:
     paths = paths or Paths()
     family = load_family(family_name, paths)
     policy = emphasised(family)
-    effects, categories = (paths.results(family.name) / name for name in (EFFECTS, CATEGORIES))
-    if effects.exists():
-        command = f"uv run concept_alignment.py --family {family.name}"
-        table = read_csv(effects, command, EFFECT_COLUMNS)
-        if table.empty:
-            raise ProbeError(f"{effects} is empty; run: {command}")
-        variants, source = measured(family, table, paths.name(effects))
-        policy = replace(policy, variants=variants, source=source)
-    if categories.exists():
-        command = f"uv run failure_classifier.py --family {family.name}"
-        policy = replace(
-            policy, coping=coping(read_csv(categories, command, CATEGORY_COLUMNS), family.baseline)
-        )
+    if (source := EFFECTS.path(paths, family.name)).exists():
+        effects = EFFECTS.read(paths, family.name, needs=("reference", "placebo"))
+        if effects.empty:
+            raise ProbeError(f"{source} is empty; run: {EFFECTS.command(family.name)}")
+        variants, name = measured(family, effects, paths.name(source))
+        policy = replace(policy, variants=variants, source=name)
+    if EDGE_CATEGORIES.path(paths, family.name).exists():
+        shown = coping(EDGE_CATEGORIES.read(paths, family.name), family.baseline)
+        policy = replace(policy, coping=shown)
     return policy

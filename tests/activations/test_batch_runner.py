@@ -228,7 +228,8 @@ def test_out_of_memory_in_the_middle_of_a_run_is_got_over(tiny_root, monkeypatch
 def test_two_runs_at_once_the_second_refuses_and_the_first_completes(tiny_root, capsys):
     arguments = ["--local", "--family", "tiny", "--variants", "base", "--root", str(tiny_root)]
     waiting = (
-        "import sys, batch_runner; from probe import extraction; extract = extraction.extract_shard\n"
+        "import sys, batch_runner; from probe.activations import run as extraction\n"
+        "extract = extraction.extract_shard\n"
         "def once_told(*args):\n    print('extracting', flush=True); sys.stdin.readline()\n"
         "    return extract(*args)\n"
         f"extraction.extract_shard = once_told; sys.exit(batch_runner.main({arguments!r}))"

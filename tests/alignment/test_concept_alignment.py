@@ -13,6 +13,7 @@ import concept_alignment
 from concept_alignment import commitment_layer
 from probe.alignment.commitment import commitment_matrix
 from probe.audit import findings
+from probe.files import sha256
 from probe.paths import REPOSITORY
 
 PUBLISHED = REPOSITORY.parent / "shared" / "reference" / "tiny_aya_published"
@@ -109,7 +110,8 @@ def test_provenance_names_inputs_and_models_and_no_path_of_this_machine(analysed
         "data/stimulus_manifest.json", "activations/tiny/base", "activations/tiny/fire",
     }  # fmt: skip
     assert set(metadata["models"]) == {"base", "fire"}
-    assert json.loads((out / "alignment_curves.json").read_text())["metadata"] == metadata
+    sealed = {"sha256": sha256(out / "alignment_summary.csv")}
+    assert json.loads((out / "alignment_curves.json").read_text())["metadata"] | sealed == metadata
     assert str(analysed) not in (out / "alignment_summary.meta.json").read_text()
 
 
@@ -150,7 +152,7 @@ def test_the_auditor_flags_the_full_stop_and_the_summary_names_no_blocked_claim(
 
 def test_processes_side_by_side_measure_what_one_does(analysed, monkeypatch):
     before = (analysed / "results" / "tiny" / "alignment_summary.csv").read_bytes()
-    monkeypatch.setattr("probe.alignment.cells.measure.WORTH_A_PROCESS", 0)
+    monkeypatch.setattr("probe.alignment.measure.WORTH_A_PROCESS", 0)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     assert concept_alignment.main(["--family", "tiny", "--root", str(analysed), "--threshold", "0.2"]) == 0
     assert (analysed / "results" / "tiny" / "alignment_summary.csv").read_bytes() == before

@@ -122,18 +122,19 @@ LIMIT_MIB = 100
 GROWTH = """
 import resource, sys
 from pathlib import Path
-from probe import alignment, measurement, metrics, resampling
+from probe.activations.store import ActivationStore
+from probe.alignment import cells, measure
 from probe.families import Family, Variant
-from probe.stimuli import Manifest
-from probe.store import ActivationStore
+from probe.stats import metrics, resampling
+from probe.stimuli.manifest import Manifest
 
 resampling.N_RESAMPLES, metrics.FEW_PERMUTATIONS = 60, 5  # they take time, not memory
-alignment.BLOCK_BYTES = 2**21
+cells.BLOCK_BYTES = 2**21
 family = Family(name="s", description="", default_variants=["base"], variants={"base": Variant(path="none")})
 for folder in sys.argv[1:]:  # the first, small one pays for imports and models
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     manifest = Manifest.model_validate_json((Path(folder) / "manifest.json").read_text())
-    measurement.measure({"base": ActivationStore(Path(folder))}, manifest, family)
+    measure.measure({"base": ActivationStore(Path(folder))}, manifest, family)
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
 
