@@ -27,11 +27,11 @@ FEWEST = {OFFICIAL: STRONG, DIALECT: STRONG, CLINICAL: 2 * STRONG}
 WORDS_PER_CUE = {OFFICIAL: 50, DIALECT: 50, CLINICAL: 10}
 COGNATES = ("fr", "es")  # their own terms look like the English ones, so those are not looked for
 VOWEL_SIGNS = regex.compile(r"[\u064b-\u0652\u0670\u0640]")  # and tatweel; hamza and madda make other letters
-INITIAL_ALIF = regex.compile(r"^[أإ]")
+INITIAL_ALIF = regex.compile(r"(?<!\S)[أإ]")
 
 
 def comparable(word: str, language: str) -> str:
-    """A word as it is compared: without case, one kind of apostrophe, without the marks that writers omit."""
+    """A word, or some, as it is compared: without case, one kind of apostrophe, without the marks that writers omit."""
     word = word.replace("’", "'").replace("‘", "'").replace("ʼ", "'").casefold()
     script = LANGUAGES[language].script
     if script == "Latin":

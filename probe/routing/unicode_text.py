@@ -74,7 +74,7 @@ LATIN_1_RUN = regex.compile(r"[\u0080-\u00ff\u0152-\u0192\u02c6\u02dc\u2013-\u20
 PLAUSIBLE = regex.compile(rf"[\u00a0-\u024f\u1e00-\u1eff\u2000-\u206f{_UNCASED}\p{{M}}]+")
 GREEK_SYMBOL = 3  # letters: what mixes Greek and Latin and is no longer is a unit or a symbol, such as kΩ
 MOST = 50  # oddities of a kind
-TIME_LIMIT = 0.1  # seconds for one pattern; all are linear, so that none should need it
+TIME_LIMIT = 5.0  # seconds by the clock for one pattern; all are linear, so that only a fault could need them
 STYLES = {"font", "wide", "narrow", "circle", "square", "isolated", "initial", "medial", "final"}
 
 
