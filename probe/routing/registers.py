@@ -31,7 +31,7 @@ INITIAL_ALIF = regex.compile(r"(?<!\S)[أإ]")
 
 
 def comparable(word: str, language: str) -> str:
-    """A word, or some, as it is compared: without case, one kind of apostrophe, without the marks that writers omit."""
+    """A word, or some, as compared: without case and the marks that writers omit, one kind of apostrophe."""
     word = word.replace("’", "'").replace("‘", "'").replace("ʼ", "'").casefold()
     script = LANGUAGES[language].script
     if script == "Latin":
