@@ -1,16 +1,17 @@
 """Stage 3: how alike English and each target language are, state by state, and what may be claimed of it.
 
 Reads   activations/{family}/{variant}/   the family's stimulus manifest
-Writes  results/{family}/  alignment_curves.json, alignment_summary.csv, variant_effects.csv, peaks.csv,
-        dose_response.csv, layer_increments.csv, commitment_matrix.csv, commitment_sensitivity.csv,
+Writes  results/{family}/  alignment_curves.json, alignment_summary.csv, variant_effects.csv, regional.csv,
+        peaks.csv, dose_response.csv, layer_increments.csv, commitment_matrix.csv, commitment_sensitivity.csv,
         robustness.csv, confounders.csv, concept_map.csv, concept_map_variance.csv,
         artifact_audit.json, artifact_audit.md
 Run     uv run concept_alignment.py --family nano-aya
         uv run concept_alignment.py --from-curves alignment_curves.json --out DIR
 
-The primary measure is the excess: the cosine of matched pairs minus that of mismatched ones, since in an
-anisotropic space any two sentences are alike. --from-curves re-analyses a published file of curves, without
-activations, and lists what cannot be had that way.
+The primary measure is the cosine of matched pairs once each language's mean is taken away, against that of
+mismatched ones. What may be said of a row is the column `verdict` (probe/audit/door.py); untrained networks
+of the same shape (`untrained_control.py`) belong to it. --from-curves re-analyses a published file of
+curves, without activations, and lists what cannot be had that way.
 """
 
 import argparse
@@ -21,17 +22,16 @@ from pathlib import Path
 import pandas as pd
 
 from probe import cli, files, tables
-from probe.activations.opening import open_stores
-from probe.activations.store import ActivationStore
+from probe.activations.opening import open_stores, provenance
 from probe.alignment import concept_map
-from probe.alignment import reanalysis as published
+from probe.alignment import untrained as untrained_networks
 from probe.alignment.commitment import CONSECUTIVE, THRESHOLD, commitment_layer, commitment_matrix
 from probe.alignment.measure import Measurement, measure
-from probe.audit import findings
+from probe.audit import findings, reanalysis
+from probe.audit.door import claimable
+from probe.audit.judge import Judged, judge
 from probe.conventions import PRIMARY_METRIC, PRIMARY_POSITION
 from probe.errors import ProbeError
-from probe.families import Family
-from probe.paths import Paths
 from probe.stats import resampling
 from probe.stimuli.manifest import load_manifest
 
@@ -51,41 +51,16 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def provenance(
-    args: argparse.Namespace,
-    paths: Paths,
-    family: Family,
-    stores: dict[str, ActivationStore],
-    found: Measurement,
-) -> dict:
-    manifest = paths.source(family.manifest)
-    activations = {f"activations/{family.name}/{name}": store.fingerprint() for name, store in stores.items()}
-    return files.provenance(
-        params={
-            "family": family.name,
-            "variants": list(stores),
-            "threshold": args.threshold,
-            "consecutive": args.consecutive,
-            "primary_position": PRIMARY_POSITION,
-            "primary_metric": PRIMARY_METRIC,
-            "resamples": resampling.N_RESAMPLES,
-            "seed": resampling.SEED,
-        },
-        inputs={paths.name(manifest): files.sha256(manifest)} | activations,
-        models={variant: store.index.identity["revision"] for variant, store in stores.items()},
-        **found.conventions,
-    )
-
-
-def write(out: Path, found: Measurement, commitments: pd.DataFrame, metadata: dict) -> Path:
+def write(
+    out: Path, measured: Measurement, judged: Judged, commitments: pd.DataFrame, metadata: dict
+) -> Path:
     """Every result file; returns the path of the summary."""
-    curves = {"curves": found.curves, "post_norm": found.post_norm}
+    curves = {"curves": measured.curves, "post_norm": measured.post_norm}
     files.write_json(out / "alignment_curves.json", curves, metadata)
-    tables.COMMITMENT.write(out, commitments, metadata)
-    for name, table in found.tables.items():
+    for name, table in {"commitment_matrix": commitments, **judged.tables}.items():
         tables.TABLES[name].write(out, table, metadata)
-    findings.write(out, found.findings, metadata)
-    return tables.SUMMARY.write(out, found.summary, metadata)
+    findings.write(out, judged.findings, metadata)
+    return out / "alignment_summary.csv"
 
 
 def work(args: argparse.Namespace) -> None:
@@ -94,32 +69,43 @@ def work(args: argparse.Namespace) -> None:
     if (args.from_curves is None) != (args.out is None):
         raise ProbeError("--from-curves FILE and --out DIR belong together")
     if args.from_curves:
-        print(published.reanalyse(args.from_curves, args.out, args.threshold, args.consecutive))
+        print(reanalysis.reanalyse(args.from_curves, args.out, args.threshold, args.consecutive))
         return
     paths, family, variants = cli.context(args)
     manifest = load_manifest(paths.source(family.manifest), family.name)
     stores = open_stores(paths, family, variants, manifest)
-    found = measure(stores, manifest, family)
-    found.tables |= concept_map.tables(stores, manifest)
+    measured = measure(stores, manifest, family)
+    judged = judge(measured, stores, manifest, family, untrained_networks.read(paths, family.name))
+    judged.tables.update(concept_map.tables(stores, manifest))
     concepts = {probe.concept_id: probe.concept for probe in manifest.probes}
-    commitments = commitment_matrix(found.curves, concepts, args.threshold, args.consecutive)
-    metadata = provenance(args, paths, family, stores, found)
-    path = write(paths.results(family.name), found, commitments, metadata)
-    print(f"{path}: {headline(found)}")
-    print(f"{path.with_name(findings.TABLE)}: {findings.counted(found.findings)} findings")
+    commitments = commitment_matrix(measured.curves, concepts, args.threshold, args.consecutive)
+    params = {
+        "threshold": args.threshold,
+        "consecutive": args.consecutive,
+        "primary_position": PRIMARY_POSITION,
+        "primary_metric": PRIMARY_METRIC,
+        "resamples": resampling.N_RESAMPLES,
+        "seed": resampling.SEED,
+    }
+    untrained = untrained_networks.path(paths, family.name)
+    more = [untrained] if untrained.exists() else []
+    metadata = provenance(paths, family, stores, params, more, **measured.conventions)
+    path = write(paths.results(family.name), measured, judged, commitments, metadata)
+    print(f"{path}: {headline(judged.tables['alignment_summary'])}")
+    print(f"{path.with_name(findings.TABLE)}: {findings.counted(judged.findings)} findings")
 
 
-def headline(found: Measurement) -> str:
-    """The one figure that matters: the highest excess at the primary position that no finding blocks."""
-    table = found.summary
-    table = table.loc[(table.metric == PRIMARY_METRIC) & (table.position == PRIMARY_POSITION)]
-    table = table.loc[findings.blocking(table, found.findings).isna()]
+def headline(summary: pd.DataFrame) -> str:
+    """The one figure that matters: the highest level of alignment that may be said."""
+    table = summary[claimable(summary)]
     if table.empty:
-        return "every excess at the primary position is blocked by the auditor"
+        return "no level of alignment may be claimed; artifact_audit.md says why"
     best = table.loc[table.value.idxmax()]
+    word = "meaning" if best.verdict == "meaning" else "matched sentences"
     return (
-        f"highest excess {best.value:.3f} [{best.ci_low:.3f}, {best.ci_high:.3f}], p_max {best.p_max:.4f} "
-        f"({best.variant}, {best.language}, state {best.state}, {best.stimuli}, n = {best.n})"
+        f"highest alignment of {word} {best.value:.3f} [{best.ci_low:.3f}, {best.ci_high:.3f}], p "
+        f"{best.p_holm:.4f} over states and languages ({best.variant}, {best.language}, state {best.state}, "
+        f"{best.stimuli}, n = {best.n}, {best.n_groups:.0f} groups)"
     )
 
 

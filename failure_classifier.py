@@ -21,8 +21,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from probe import cli, files
-from probe.activations.opening import open_stores
+from probe import cli
+from probe.activations.opening import open_stores, provenance
 from probe.activations.store import ActivationStore
 from probe.errors import ProbeError
 from probe.failures import evidence as failures
@@ -134,14 +134,8 @@ def measure(args: argparse.Namespace) -> None:
     regional = [v for v in variants if family.variants[v].emphasises and f"{v}_layer" in commitments]
     evidence = failures.concept_evidence(stores, manifest, family.baseline, regional)
     table = cases(commitments, evidence, family, manifest)
-    sources = (paths.source(family.manifest), source)
-    metadata = files.provenance(
-        params={"family": family.name, "variants": list(stores), "tolerated_delay": TOLERATED_DELAY},
-        inputs={paths.name(file): files.sha256(file) for file in sources}
-        | {f"activations/{family.name}/{name}": store.fingerprint() for name, store in stores.items()},
-        models={variant: store.index.identity["revision"] for variant, store in stores.items()},
-        **failures.CONVENTIONS,
-    )
+    params = {"tolerated_delay": TOLERATED_DELAY}
+    metadata = provenance(paths, family, stores, params, [source], **failures.CONVENTIONS)
     out = paths.results(family.name)
     path = FAILURE_CASES.write(out, table, metadata)
     print(f"{path}: {len(table)} failures, {int(table.significant.sum())} of them significant")

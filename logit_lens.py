@@ -28,9 +28,8 @@ from probe.families import Family
 from probe.languages import LANGUAGES, PIVOT
 from probe.lens import languages as lens
 from probe.lens.languages import Prompt, Starts
-from probe.models import extract as reading
 from probe.models import head as unembedding
-from probe.paths import Paths
+from probe.models import hooks
 from probe.stats import resampling
 from probe.stimuli.manifest import ProbeSentence, load_manifest
 from probe.tables import LENS_ONSET, LENS_ROWS, LENS_SUMMARY
@@ -81,7 +80,7 @@ def read(model, tokenizer, probes: Sequence[ProbeSentence]) -> Readings:
     sets = [starts[concept][language] for concept in starts for language in CODES]
     measure = unembedding.lens_measure(vocabulary, sets, head.unembed.weight.device)
     token_ids, reads = located(tokenizer, prompts)
-    n_states = len(reading.find_blocks(model)) + 1
+    n_states = len(hooks.find_blocks(model)) + 1
     p_script = np.empty((len(prompts), n_states, len(lens.COLUMNS)), np.float32)
     p_word = np.empty((len(prompts), n_states, len(sets)), np.float32)
     entropy = np.empty((len(prompts), n_states), np.float32)
@@ -235,8 +234,7 @@ def work(args: argparse.Namespace) -> None:
     for variant in variants:
         checkpoint = model_loader.open_checkpoint(family, variant, args.dtype, args.device, paths)
         revisions[variant] = checkpoint.revision
-        loaded = model_loader.loaded(family, variant, args.dtype, args.device, paths, head=True)
-        with loaded as (model, tokenizer):
+        with model_loader.loaded_from(checkpoint, head=True) as (model, tokenizer):
             found = read(model, tokenizer, manifest.probes)
             shown += examples(model, tokenizer, variant, found.prompts)
         stimuli.append(by_stimulus(variant, found))
@@ -244,32 +242,28 @@ def work(args: argparse.Namespace) -> None:
         colliding[variant] = lens.collisions(found.starts)
         log.info("%s: %d prompts read", variant, len(found.prompts))
     table = pd.concat(summaries, ignore_index=True)
-    metadata = provenance(paths, family, revisions, colliding)
+    params = {
+        "family": family.name,
+        "variants": variants,
+        "shots": lens.SHOTS,
+        "min_items": lens.MIN_ITEMS,
+        "alpha": lens.ALPHA,
+        "resamples": resampling.N_RESAMPLES,
+        "seed": resampling.SEED,
+    }
+    metadata = files.provenance(
+        params,
+        files.hashes(paths, [paths.source(family.manifest)]),
+        revisions,
+        collisions=colliding,
+        p_script="mass of the language's script; English, Swahili, French, Spanish and Yoruba share Latin",
+    )
     out = paths.results(family.name)
     LENS_ROWS.write(out, pd.concat(stimuli, ignore_index=True), metadata)
     LENS_ONSET.write(out, onsets(table), metadata)
     files.write_json(out / "logit_lens_examples.json", {"examples": shown}, metadata)
     path = LENS_SUMMARY.write(out, table, metadata)
     print(f"{path}: {headline(onsets(table), family, variants)}")
-
-
-def provenance(paths: Paths, family: Family, revisions: dict[str, str], colliding: dict) -> dict:
-    manifest = paths.source(family.manifest)
-    return files.provenance(
-        params={
-            "family": family.name,
-            "variants": list(revisions),
-            "shots": lens.SHOTS,
-            "min_items": lens.MIN_ITEMS,
-            "alpha": lens.ALPHA,
-            "resamples": resampling.N_RESAMPLES,
-            "seed": resampling.SEED,
-        },
-        inputs={paths.name(manifest): files.sha256(manifest)},
-        models=revisions,
-        collisions=colliding,
-        p_script="mass of the language's script; English, Swahili, French, Spanish and Yoruba share Latin",
-    )
 
 
 def headline(table: pd.DataFrame, family: Family, variants: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ EMBEDDED_FAMILY = "nano-aya"  # of what runs on any machine: the pipeline and th
 POSITIONS = ("last", "content", "mean", "focus")
 PRIMARY_POSITION = "mean"
 
-PRIMARY_METRIC = "excess"
+PRIMARY_METRIC = "centred_cosine"
 ALPHA = 0.05  # of a family of tests, after its correction
 
 METRIC_LABELS = {

@@ -31,6 +31,7 @@ class Variant(BaseModel):
     path: str | None = None  # or a folder, relative to the root
     revision: str | None = None
     label: str | None = None  # for figures
+    untrained: bool = False  # a control with random weights: nothing is claimed of it
     emphasises: list[LanguageCode] = []
     share: dict[LanguageCode, float] = {}  # per cent of the fine-tuning mix, where published
 

@@ -156,7 +156,12 @@ EFFECTS = Table(  # published curves do not tell what a variant is meant for: no
 )
 REGIONAL = Table(
     "regional", "what a variant changes in its own languages alone", claims=True,
-    text=f"variant against languages {MEASURED}", numbers=f"value {INTERVAL} p_value", whole="state n",
+    text=f"variant against languages {MEASURED}",
+    numbers=f"value {INTERVAL} low_without_one high_without_one p_value", whole="state n",
+)
+UNTRAINED = Table(
+    "untrained", "what networks with random weights score", "untrained_control.py", text=MEASURED,
+    languages="language", numbers="value", whole="seed state",
 )
 PEAKS = Table(  # published curves do not tell which stimuli they are of
     "peaks", "where alignment peaks, rises and falls", claims=True, text=f"variant {MEASURED}",
@@ -166,13 +171,13 @@ PEAKS = Table(  # published curves do not tell which stimuli they are of
 )
 DOSE = Table(
     "dose_response", "effect by share of the fine-tuning mix", text=f"variant reference quantity {MEASURED}",
-    languages="language", numbers=f"share dose value {INTERVAL}", whole="state n points",
-    empty="variant language share dose",
+    languages="language", numbers=f"share dose value {INTERVAL} p_value", whole="state n points",
+    empty="variant language share dose p_value",
 )
 ROBUSTNESS = Table(
     "robustness", "a finding under other measures", claims=True,
     text=f"variant against contrast reference {MEASURED}", numbers=f"value {INTERVAL} p_value",
-    whole="state n", flags="survives significant", empty="reference", optional="survives significant",
+    whole="state n", empty="reference",
 )
 INCREMENTS = Table(
     "layer_increments", "what each type of layer adds", text=f"variant layers {MEASURED}",

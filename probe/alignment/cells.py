@@ -4,90 +4,185 @@ The states are worked through in blocks: inner products of all pairs at all stat
 where sentences are many. What outlives a block is small (`Block`), and only the joined blocks are tested.
 """
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import groupby
 
 import numpy as np
 import pandas as pd
 
 from probe.activations.store import ActivationStore
-from probe.alignment import confounders
-from probe.conventions import POSITIONS, PRIMARY_POSITION
-from probe.languages import PIVOT, TARGETS
+from probe.alignment import confounders, controls
+from probe.conventions import POSITIONS, PRIMARY_METRIC, PRIMARY_POSITION
+from probe.languages import LANGUAGES, PIVOT, TARGETS
 from probe.stats import metrics, resampling
+from probe.stats.groups import Groups
+from probe.stats.inference import infer_mean
 from probe.stimuli.manifest import Manifest, Stimulus
 
+log = logging.getLogger(__name__)
+
 KINDS = ("probes", "flores", "parallel")  # what is measured in matched pairs
-MIN_PAIRS = 5  # fewer give no interval worth the name
+MIN_PAIRS = 5  # fewer are not measured at all; what may be claimed of few is the auditor's to say
+CANDIDATES = 200  # among which the rank of a partner is looked for, where the manifest has so many
 BLOCK_BYTES = 2**24  # of one float64 array; some twelve are alive at once, and more do not stay in a cache
+FEW_PERMUTATIONS = 500  # of what is reported for comparison and is no claim
+CLAIMED = (PRIMARY_METRIC, "rank")  # with the full number of permutations
 
 Pairs = list[tuple[Stimulus, Stimulus]]  # (pivot, target), saying the same thing
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The matched sentences of one kind and language, what they share beside their meaning, and others that
+    may be taken for the partner. strata: (rows, stratum of each), those with meanings enough."""
+
+    pairs: Pairs
+    groups: Groups
+    strata: tuple[np.ndarray, np.ndarray]
+    covariates: Mapping[str, np.ndarray]
+    rivals: tuple[list[str], list[str]]
+
+    @property
+    def names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        pivot, target = zip(*self.pairs, strict=True)
+        return tuple(ids(pivot)), tuple(ids(target))
 
 
 @dataclass(frozen=True)
 class Block:
     """What the Grams of one language tell of some states, or, `joined`, of all. Every array has states last.
 
-    items      metric -> (n, n_states) item scores
+    items      metric -> (n, n_states) item scores; of `stratified` the meanings in large strata alone
     nulls      metric -> (n_permutations, n_states)
     intervals  metric -> (3, n_states) value, low, high, where items would not give them: CKA
     space      as `confounders.space_rows` takes it, at PRIMARY_POSITION
+    values     "few_dimensions" -> (1, n_states): the primary measure without those that add most to it
+    highest    of the state where matched pairs score highest: that score, and (n, n) that of all pairs
     refused    metric -> why there is nothing of it, at one state or all
-    embedding  (n, n) cosines at state 0, at PRIMARY_POSITION
     """
 
     items: dict[str, np.ndarray] = field(default_factory=dict)
     nulls: dict[str, np.ndarray] = field(default_factory=dict)
     intervals: dict[str, np.ndarray] = field(default_factory=dict)
     space: confounders.Space = field(default_factory=dict)
+    values: dict[str, np.ndarray] = field(default_factory=dict)
+    highest: list[tuple[float, np.ndarray]] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
-    embedding: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination, measured. summary: its rows of alignment_summary.csv, without q-values."""
+    """One combination, measured. summary: its rows of alignment_summary.csv, without what is told over
+    languages (q_value, p_holm)."""
 
     variant: str
     stimuli: str
     position: str
     language: str
-    meanings: list[str]
+    sample: Sample
     found: Block
     summary: pd.DataFrame
+
+    @property
+    def meanings(self) -> list[str]:
+        return [stimulus.meaning for stimulus, _ in self.sample.pairs]
 
 
 def ids(stimuli) -> list[str]:
     return [stimulus.stimulus_id for stimulus in stimuli]
 
 
-def combinations(manifest: Manifest) -> Iterator[tuple[str, str, str, Pairs]]:
-    """(kind of stimuli, position, language, pairs) of all that is measured, where there are pairs enough."""
-    for kind in KINDS:
-        pairs = {language: manifest.matched(kind, language, PIVOT) for language in TARGETS}
-        for position in POSITIONS if kind == "probes" else POSITIONS[:-1]:
-            for language, matched in pairs.items():
-                if len(matched) >= MIN_PAIRS:
-                    yield kind, position, language, matched
+def matched_pairs(manifest: Manifest, kind: str) -> dict[str, Pairs]:
+    """Target language -> its pairs, of the meanings that all the languages tell, in the pivot's order.
+
+    A language with fewer than MIN_PAIRS is left out; a meaning that one of the others lacks is left out of
+    all, so that languages and variants are compared on the same meanings.
+    """
+    pairs = {language: manifest.matched(kind, language, PIVOT) for language in TARGETS}
+    pairs = {language: own for language, own in pairs.items() if len(own) >= MIN_PAIRS}
+    told = [{pivot.meaning for pivot, _ in own} for own in pairs.values()]
+    common = set.intersection(*told) if told else set()
+    if lost := len(set().union(*told)) - len(common):
+        log.info("%s: %d meanings are not told in every language and are left out", kind, lost)
+    if len(common) < MIN_PAIRS:
+        return {}
+    return {language: [pair for pair in own if pair[0].meaning in common] for language, own in pairs.items()}
 
 
-def cells(store: ActivationStore, manifest: Manifest, variant: str) -> Iterator[Cell]:
-    """Every combination, measured in one variant. Raises MissingActivations where a stimulus is missing."""
-    for (kind, position), group in groupby(combinations(manifest), key=lambda each: each[:2]):
-        pairs = {language: matched for _, _, language, matched in group}
-        blocks = [
-            _of_states(store, position, pairs, states)
-            for states in state_blocks(max(map(len, pairs.values())), *store.shape)
+def samples(store: ActivationStore, manifest: Manifest, kind: str, position: str) -> dict[str, Sample]:
+    """Target language -> what is measured of this kind at this position."""
+    pairs = matched_pairs(manifest, kind)
+    special = confounders.special_ids(store.index.token_ids[s.stimulus_id] for s in manifest.of_kind(kind))
+    others = {code: _rivals(manifest, kind, code) if position != "focus" else [] for code in LANGUAGES}
+    found = {}
+    for language, own in pairs.items():
+        sides = tuple(zip(*own, strict=True))
+        found[language] = Sample(
+            own,
+            Groups.of([pivot.groups for pivot in sides[0]]),
+            controls.large_strata([pivot.stratum for pivot in sides[0]]),
+            _covariates(store, sides, position, special),
+            (others[PIVOT], others[language]),
+        )
+    return found
+
+
+def _rivals(manifest: Manifest, kind: str, language: str) -> list[str]:
+    """Sentences of other kinds, so many that with the kind's own there are CANDIDATES, spread evenly."""
+    own = sum(stimulus.language == language for stimulus in manifest.of_kind(kind))
+    other = [s for each in KINDS if each != kind for s in manifest.of_kind(each) if s.language == language]
+    wanted = min(len(other), max(0, CANDIDATES - own))
+    return ids(other[place] for place in np.linspace(0, len(other) - 1, wanted).astype(int)) if wanted else []
+
+
+def _covariates(
+    store: ActivationStore, sides: tuple, position: str, special: frozenset[int]
+) -> dict[str, np.ndarray]:
+    index = store.index
+    read = [[index.read_index[name][position] for name in ids(side)] for side in sides]
+    own = [[index.token_ids[name] for name in ids(side)] for side in sides]
+    if position == PRIMARY_POSITION:
+        tokens = [
+            [[all_[i] for i in at] for all_, at in zip(o, r, strict=True)]
+            for o, r in zip(own, read, strict=True)
         ]
-        for language, matched in pairs.items():
+        return controls.pair_covariates(_texts(sides), (tokens[0], tokens[1]))
+    tokens = [[[token for token in each if token not in special] for each in side] for side in own]
+    at = [[all_[i] for all_, i in zip(o, r, strict=True)] for o, r in zip(own, read, strict=True)]
+    return controls.pair_covariates(_texts(sides), (tokens[0], tokens[1]), (at[0], at[1]))
+
+
+def _texts(sides: tuple) -> tuple[list[str], list[str]]:
+    pivot, target = ([stimulus.text for stimulus in side] for side in sides)
+    return pivot, target
+
+
+def cells(
+    store: ActivationStore, manifest: Manifest, variant: str, positions: Sequence[str] = POSITIONS
+) -> Iterator[Cell]:
+    """Every combination, measured in one variant. Raises MissingActivations where a stimulus is missing."""
+    for kind, position in combinations(manifest, positions):
+        chosen = samples(store, manifest, kind, position)
+        most = max((len(sample.pairs) for sample in chosen.values()), default=0)
+        blocks = [
+            _of_states(store, position, chosen, states)
+            for states in state_blocks(max(most, CANDIDATES), *store.shape)
+        ]
+        for language, sample in chosen.items():
             found = joined([block[language] for block in blocks])
-            meanings = [stimulus.meaning for stimulus, _ in matched]
-            table = summary(found).assign(
-                variant=variant, language=language, stimuli=kind, position=position, n=len(meanings)
+            table = summary(found, sample).assign(
+                variant=variant, language=language, stimuli=kind, position=position
             )
-            yield Cell(variant, kind, position, language, meanings, found, table)
+            yield Cell(variant, kind, position, language, sample, found, table)
+
+
+def combinations(manifest: Manifest, positions: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """(kind of stimuli, position) of all that is measured; only probes have a focus word."""
+    for kind in KINDS:
+        if manifest.of_kind(kind):
+            yield from ((kind, each) for each in positions if each != "focus" or kind == "probes")
 
 
 def state_blocks(n: int, n_states: int, d_model: int) -> list[slice]:
@@ -97,41 +192,54 @@ def state_blocks(n: int, n_states: int, d_model: int) -> list[slice]:
 
 
 def _of_states(
-    store: ActivationStore, position: str, pairs: dict[str, Pairs], states: slice
+    store: ActivationStore, position: str, chosen: Mapping[str, Sample], states: slice
 ) -> dict[str, Block]:
     """Language -> what is measured at these states. All languages in turn, for they share the pivot."""
     primary = position == PRIMARY_POSITION
 
-    def side(names: Sequence[str], which: str) -> metrics.Side:
-        return metrics.side(store.resid(position, names, states), which, states.start)
+    @lru_cache(maxsize=1)  # the languages of a kind share the pivot's sentences
+    def pivot_of(
+        names: tuple[str, ...], rivals: tuple[str, ...], groups: Groups
+    ) -> tuple[metrics.Side, confounders.Space]:
+        pivot = side(names, rivals, "pivot")
+        return pivot, confounders.own_space(PIVOT, pivot.gram, groups) if primary else {}
 
-    @lru_cache(maxsize=1)  # where a meaning is not told in a language, its pivot sentences are others
-    def pivot_of(names: tuple[str, ...]) -> tuple[metrics.Side, confounders.Space]:
-        pivot = side(names, "pivot")
-        return pivot, confounders.own_space(PIVOT, pivot.gram) if primary else {}
+    def side(names: Sequence[str], rivals: Sequence[str], which: str) -> metrics.Side:
+        others = store.resid(position, rivals, states) if rivals else None
+        return metrics.side(store.resid(position, names, states), which, states.start, others)
 
     found = {}
-    for language, matched in pairs.items():
-        names = [tuple(ids(stimuli)) for stimuli in zip(*matched, strict=True)]
-        pivot, space = pivot_of(names[0])
-        grams = metrics.paired(pivot, side(names[1], "target"))
-        found[language] = measured(grams, whole=primary)
+    for language, sample in chosen.items():
+        names, rivals = sample.names, sample.rivals
+        pivot, space = pivot_of(names[0], tuple(rivals[0]), sample.groups)
+        target = side(names[1], rivals[1], "target")
+        grams = metrics.paired(pivot, target)
+        found[language] = measured(grams, sample, whole=primary)
+        few = controls.without_top_dimensions(pivot.directions, target.directions)
+        found[language].values["few_dimensions"] = few[None]
         if primary:
-            found[language].space.update(space | confounders.space(language, grams))
+            found[language].space.update(space | confounders.space(language, grams, sample.groups))
     return found
 
 
-def measured(grams: metrics.Grams, whole: bool) -> Block:
+def measured(grams: metrics.Grams, sample: Sample, whole: bool) -> Block:
     """Every metric at the states of these Grams; CKA and mutual k-NN, whose nulls cost most, if `whole`."""
-    block = Block(embedding=grams.similarity[0].copy() if whole and not grams.first_state else None)
+    block = Block()
     for name, metric in metrics.ITEMWISE.items():
-        try:
-            q = metric(grams)
-        except metrics.Refused as reason:
-            block.refused[name] = str(reason)
-            continue
-        block.items[name] = np.diagonal(q, axis1=1, axis2=2).T.copy()
-        block.nulls[name] = resampling.permuted_matched(q)
+        _take(block, name, lambda metric=metric: metric(grams))
+    if PRIMARY_METRIC in block.items:
+        primary = metrics.ITEMWISE[PRIMARY_METRIC](grams)
+        best = int(np.diagonal(primary, axis1=1, axis2=2).mean(axis=1).argmax())
+        block.highest.append((float(np.diagonal(primary[best]).mean()), primary[best].copy()))
+        _take(
+            block,
+            "partial",
+            lambda: metrics.beyond_others(controls.without_shared(primary, dict(sample.covariates))),
+        )
+        rows, strata = sample.strata
+        if len(rows):
+            inside = controls.within_strata(primary[:, rows[:, None], rows], strata)
+            _take(block, "stratified", lambda: inside, strata)
     for name in metrics.WHOLE if whole else ():
         try:
             if name == "cka":
@@ -144,6 +252,18 @@ def measured(grams: metrics.Grams, whole: bool) -> Block:
     return block
 
 
+def _take(block: Block, name: str, score: Callable[[], np.ndarray], strata: np.ndarray | None = None) -> None:
+    """Item scores and null of one metric, or why there are none."""
+    try:
+        q = score()
+    except metrics.Refused as reason:
+        block.refused[name] = str(reason)
+        return
+    block.items[name] = np.diagonal(q, axis1=1, axis2=2).T.copy()
+    permutations = resampling.N_RESAMPLES if name in CLAIMED else FEW_PERMUTATIONS
+    block.nulls[name] = resampling.permuted_matched(q, permutations, strata)
+
+
 def joined(blocks: Sequence[Block]) -> Block:
     """The states of all the blocks, in their order; a metric that one of them refuses is refused."""
     refused = {metric: reason for block in reversed(blocks) for metric, reason in block.refused.items()}
@@ -153,34 +273,57 @@ def joined(blocks: Sequence[Block]) -> Block:
         kept = [name for name in parts[0] if name not in refused]
         return {name: np.concatenate([part[name] for part in parts], axis=-1) for name in kept}
 
-    items, nulls, intervals, space = map(together, ("items", "nulls", "intervals", "space"))
-    return Block(items, nulls, intervals, space, refused, blocks[0].embedding)
+    highest = max(
+        (each for block in blocks for each in block.highest), key=lambda each: each[0], default=None
+    )
+    items, nulls, intervals, space, values = map(together, ("items", "nulls", "intervals", "space", "values"))
+    return Block(items, nulls, intervals, space, values, [highest] if highest else [], refused)
 
 
-def summary(found: Block) -> pd.DataFrame:
-    """One row per metric and state: value, 95 % interval over meanings (BCa; jackknife for CKA), the
-    permutation null and its central 95 %, the add-one p of the state (`p_value`) and that of the largest over
-    the states (`p_max`)."""
+def summary(found: Block, sample: Sample) -> pd.DataFrame:
+    """One row per metric and state: value, 95 % interval over meanings in their groups (jackknife for CKA),
+    the permutation null and its central 95 %, and the p of the state (`p_value`) and of the largest over the
+    states (`p_max`). A p is the larger of two: of permuted pairs, and of meanings in their groups."""
+    rows, _ = sample.strata
+    together = [name for name in found.nulls if name in found.items and name != "stratified"]
+    tested = _infer(found, together, sample.groups) if together else {}
+    if "stratified" in found.items:
+        tested |= _infer(found, ["stratified"], sample.groups.take(rows))
     tables = []
     for name, null in found.nulls.items():
-        known = found.intervals.get(name)
-        value, low, high = interval_of_mean(found.items[name]) if known is None else known
-        tables.append(_rows(name, value, low, high, null))
+        groups = sample.groups.take(rows) if name == "stratified" else sample.groups
+        table = _rows(name, null, *(tested.get(name) or _of_interval(found.intervals[name])))
+        tables.append(table.assign(n=groups.n, n_groups=groups.effective))
     # below that is the noise of the summation order
     return pd.concat(tables, ignore_index=True).round(9)
 
 
-def interval_of_mean(items: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(mean, low, high), each (n_states,): 95 % BCa interval over the rows of items (n, n_states)."""
-    return resampling.interval(
-        lambda weights: weights @ items / weights.sum(axis=1, keepdims=True), len(items)
+def _of_interval(interval: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Value and interval, and no p but that of the permutations."""
+    return *interval, np.zeros(interval.shape[1]), np.zeros(interval.shape[1])
+
+
+def _infer(found: Block, names: Sequence[str], groups: Groups) -> dict[str, tuple[np.ndarray, ...]]:
+    """Metric -> (value, low, high, p, p over its states), each (n_states,), against the mean of its null."""
+    chance = np.concatenate([found.nulls[name].mean(axis=0) for name in names])
+    beyond = infer_mean(
+        np.concatenate([found.items[name] for name in names], axis=1) - chance, groups, True, len(names)
     )
+    ends = [beyond.value + chance, beyond.low + chance, beyond.high + chance, beyond.p_value, beyond.p_max]
+    by_metric = zip(*(np.split(each, len(names)) for each in ends), strict=True)
+    return dict(zip(names, by_metric, strict=True))
 
 
 def _rows(
-    metric: str, value: np.ndarray, low: np.ndarray, high: np.ndarray, null: np.ndarray
+    metric: str,
+    null: np.ndarray,
+    value: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    p: np.ndarray,
+    p_max: np.ndarray,
 ) -> pd.DataFrame:
-    p_max, _ = resampling.max_statistic_p(value, null)
+    by_pairs, _ = resampling.max_statistic_p(value, null)
     return pd.DataFrame(
         {
             "metric": metric,
@@ -189,27 +332,15 @@ def _rows(
             "ci_low": low,
             "ci_high": high,
             "null": null.mean(axis=0),
-            "p_value": resampling.p_value(value, null),
+            "p_value": np.maximum(resampling.p_value(value, null), p),
             "null_low": np.quantile(null, 0.025, axis=0),
             "null_high": np.quantile(null, 0.975, axis=0),
-            "p_max": p_max,
+            "p_max": np.maximum(by_pairs, p_max),
         }
     )
 
 
-COLUMNS = (
-    "variant", "language", "stimuli", "position", "metric", "state", "value", "ci_low", "ci_high", "null",
-    "p_value", "q_value", "n", "null_low", "null_high", "p_max",
-)  # fmt: skip
-
-
-def with_q_values(summary: pd.DataFrame) -> pd.DataFrame:
-    """The columns of alignment_summary.csv, with Benjamini-Hochberg q-values over variants, languages and
-    states of one kind of stimuli, position and metric."""
-    q = summary.groupby(["stimuli", "position", "metric"])["p_value"].transform(
-        lambda p: resampling.benjamini_hochberg(p.to_numpy())
-    )
-    return summary.assign(q_value=q).reindex(columns=list(COLUMNS))
+FAMILY = ["variant", "stimuli", "position", "metric"]  # of tests: its languages
 
 
 def post_norm_cosine(

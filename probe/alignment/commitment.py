@@ -5,15 +5,19 @@ denominator and every median.
 """
 
 from collections.abc import Mapping
+from functools import cache
 
 import numpy as np
 import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.stats import binomtest
 
-from probe.stats.resampling import CONFIDENCE, attained_quantile, bootstrap_weights
+from probe.stats.groups import Groups
+from probe.stats.inference import CONFIDENCE
+from probe.stats.resampling import attained_quantile
 
 THRESHOLD = 0.85
+CURVE_DECIMALS = 6  # of a curve in a file: what commits there commits in every table
 CONSECUTIVE = 3
 THRESHOLDS = (0.75, 0.85, 0.90)  # of the sensitivity table
 RUNS = (2, 3, 5)
@@ -117,7 +121,7 @@ def censored_median(states: np.ndarray) -> tuple[int | None, int | None, int | N
     ordered, concept = cells.ravel()[order], order // cells.shape[1]
     # Drawing a concept twice doubles its cells: the weighted median is the first cell at which the cumulated
     # weight reaches half. Weights are counts, so the comparison is exact.
-    cumulated = bootstrap_weights(len(cells))[:, concept].cumsum(axis=1)
+    cumulated = Groups.independent(len(cells)).bootstrap_weights[:, concept].cumsum(axis=1)
     resampled = ordered[(2 * cumulated >= cumulated[:, -1:]).argmax(axis=1)]
     tail = (1 - CONFIDENCE) / 2
     ends = (attained_quantile(resampled, share) for share in (tail, 1 - tail))
@@ -142,7 +146,7 @@ def commitment_sensitivity(
         for language, items in by_language.items():
             for threshold in THRESHOLDS:
                 for consecutive in RUNS:
-                    states = commitment_states(items, threshold, consecutive, start)
+                    states = commitment_states(items.round(CURVE_DECIMALS), threshold, consecutive, start)
                     row = {"variant": variant, "language": language, "position": position, "metric": metric}
                     row |= {"threshold": threshold, "consecutive": consecutive}
                     rows.append(row | committed(states))
@@ -155,12 +159,18 @@ def committed(states: np.ndarray) -> dict:
     states: (n,) as from `commitment_states`. Raises ValueError for n = 0.
     """
     count, n = int(np.isfinite(states).sum()), len(states)
-    ends = binomtest(count, n).proportion_ci(CONFIDENCE, method="wilson")
+    low, high = _wilson(count, n)
     return {
         "committed": count,
         "n": n,
         "fraction": count / n,
-        "ci_low": ends.low,
-        "ci_high": ends.high,
+        "ci_low": low,
+        "ci_high": high,
         "censored_median": _known(float(attained_quantile(states, 0.5))),
     }
+
+
+@cache
+def _wilson(count: int, n: int) -> tuple[float, float]:
+    ends = binomtest(count, n).proportion_ci(CONFIDENCE, method="wilson")
+    return ends.low, ends.high

@@ -2,8 +2,9 @@
 
 Nothing here is a finding about meaning. Each function asks how much of the alignment a simpler property of
 the sentences, or of the space, would account for. Rows are tidy: language (empty: all target languages
-together), state (empty: no property of a state), quantity, value, ci_low, ci_high (95 % BCa over meanings;
-empty where the quantity is descriptive), n meanings; `table` adds variant, stimuli and position.
+together), state (empty: no property of a state), quantity, value, ci_low, ci_high (95 % BCa over meanings in
+their groups; empty where the quantity is descriptive), n meanings; `table` adds variant, stimuli and
+position.
 
     tokens, words            mean per sentence, without special tokens; a word is what whitespace separates
     fertility                tokens per word, of all sentences together
@@ -14,8 +15,7 @@ empty where the quantity is descriptive), n meanings; `table` adds variant, stim
                              differs between languages
     {covariate}_r2           share of the item alignment's variance that the slope accounts for; with a
                              language, of that language's alone, by a slope of its own
-    {covariate}_residual     a language's mean alignment at the mean covariate of all languages
-    overlap_matched, overlap_mismatched, overlap_excess    Jaccard index of the token ids
+    overlap_matched, overlap_mismatched, overlap_excess    share of token ids in common
     cosine_within, cosine_across    mean cosine of sentences that say different things: the anisotropy of one
                              language's sentences, and between the pivot's and the language's
     dims_top{k}, pcs_top{k}  share of variance in the k most varying coordinates, and principal components
@@ -28,9 +28,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_array
 
 from probe.stats import metrics, resampling
+from probe.stats.groups import Groups
 
 TOP = (1, 3, 10)
 ALL = ""  # the language of a row that holds for all target languages together
@@ -90,26 +90,6 @@ def counts(
     return Counts(np.array(tokens, np.float64), np.array(words, np.float64))
 
 
-def sentence_table(counted: Mapping[str, Counts], meanings: Sequence[str], pivot: str) -> pd.DataFrame:
-    """One row per language and meaning: tokens, words, fertility, tokens_ratio to the pivot's sentence."""
-    return pd.concat(
-        [
-            pd.DataFrame(
-                {
-                    "language": language,
-                    "meaning": meanings,
-                    "tokens": each.tokens,
-                    "words": each.words,
-                    "fertility": each.fertility,
-                    "tokens_ratio": each.tokens / counted[pivot].tokens,
-                }
-            )
-            for language, each in counted.items()
-        ],
-        ignore_index=True,
-    )
-
-
 def _rows(
     language: str | Sequence[str],
     state: np.ndarray | None,
@@ -127,13 +107,13 @@ def _rows(
     return rows.assign(n=n).dropna(subset=["value"])
 
 
-def token_rows(counted: Mapping[str, Counts], pivot: str) -> pd.DataFrame:
+def token_rows(counted: Mapping[str, Counts], pivot: str, groups: Groups) -> pd.DataFrame:
     """Length and fertility of every language, and their ratios to the pivot's.
 
     Source: fertility as in Rust et al. 2021, "How Good is Your Tokenizer?"; tokens_ratio is the premium of
     Petrov et al. 2023, "Language Model Tokenizers Introduce Unfairness Between Languages".
     """
-    n = len(counted[pivot].tokens)
+    n = groups.n
     names = ("tokens", "words", "fertility", "tokens_ratio", "fertility_ratio")
 
     def statistics(weights: np.ndarray, of: Counts) -> np.ndarray:
@@ -145,7 +125,7 @@ def token_rows(counted: Mapping[str, Counts], pivot: str) -> pd.DataFrame:
 
     tables = []
     for language, each in counted.items():
-        value, low, high = resampling.interval(lambda w, of=each: statistics(w, of), n)
+        value, low, high = resampling.interval(lambda w, of=each: statistics(w, of), groups)
         shown = slice(3 if language == pivot else None)  # the pivot's ratio to itself says nothing
         tables.append(_rows(language, None, names[shown], value[shown], (low[shown], high[shown]), n))
     return pd.concat(tables, ignore_index=True)
@@ -161,42 +141,18 @@ def covariates(counted: Mapping[str, Counts], pivot: str) -> dict[str, dict[str,
     }
 
 
-def jaccard(
-    pivot: Sequence[Sequence[int]], target: Sequence[Sequence[int]], special: frozenset[int] = frozenset()
-) -> np.ndarray:
-    """Token ids that pivot sentence i and target sentence j share, of those that either has.
-
-    Returns float64 (n, n) in [0, 1]. Raises ValueError where a sentence has none but special tokens.
-    """
-    sets = [[set(ids) - special for ids in side] for side in (pivot, target)]
-    if not all(map(all, sets)):
-        raise ValueError("a sentence has no token")
-    column = {token: place for place, token in enumerate(set().union(*sets[0], *sets[1]))}
-    holds = [_incidence([[column[token] for token in own] for own in side], len(column)) for side in sets]
-    shared = (holds[0] @ holds[1].T).toarray()
-    sizes = [holder.sum(axis=1) for holder in holds]
-    return shared / (sizes[0][:, None] + sizes[1] - shared)
-
-
-def _incidence(rows: Sequence[Sequence[int]], n_columns: int) -> csr_array:
-    """int64 (n, n_columns): 1 where a row holds the column."""
-    ends = np.cumsum([0, *map(len, rows)])
-    columns = np.concatenate(rows).astype(np.int64)
-    return csr_array((np.ones(ends[-1], np.int64), columns, ends), shape=(len(rows), n_columns))
-
-
-def overlap_rows(language: str, overlap: np.ndarray) -> pd.DataFrame:
-    """Mean Jaccard index of matched pairs, of mismatched ones, and their difference. overlap: (n, n)."""
+def overlap_rows(language: str, overlap: np.ndarray, groups: Groups) -> pd.DataFrame:
+    """Mean share of matched pairs, of mismatched ones, and their difference. overlap: (n, n), see
+    `controls.shared`."""
     quantities = {
         "overlap_matched": metrics.matched,
         "overlap_mismatched": metrics.mismatched,
         "overlap_excess": metrics.excess,
     }
-    n = len(overlap)
     tables = []
     for quantity, statistic in quantities.items():
-        value, *ends = resampling.interval(lambda w, s=statistic: s(overlap[None], w), n)
-        tables.append(_rows(language, None, quantity, value, (ends[0], ends[1]), n))
+        value, *ends = resampling.interval(lambda w, s=statistic: s(overlap[None], w), groups)
+        tables.append(_rows(language, None, quantity, value, (ends[0], ends[1]), groups.n))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -243,15 +199,15 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 
 
 def regression_rows(
-    items: Mapping[str, np.ndarray], covariate: Mapping[str, np.ndarray], name: str
+    items: Mapping[str, np.ndarray], covariate: Mapping[str, np.ndarray], name: str, groups: Groups
 ) -> pd.DataFrame:
-    """How much of the item alignment goes with a covariate, state by state, and what is left without it.
+    """How much of the item alignment goes with a covariate, state by state.
 
     items: language -> (n, n_states); covariate: language -> (n,), of the same languages and meanings. The
     slope over meanings *and* languages credits the covariate with all that differs between languages along
-    with it: what `{name}_residual` takes away need not be its work. Rows as described above; a slope or R^2
-    that is undefined, since the covariate or the alignment does not vary, is left out (inside a resample it
-    counts as 0), and the residual is then the mean. Intervals are over meanings, all languages together.
+    with it. Rows as described above; a slope or R^2 that is undefined, since the covariate or the alignment
+    does not vary, is left out (inside a resample it counts as 0). Intervals are over meanings, all languages
+    together. What is left of the alignment without shared tokens is the metric `partial`.
     """
     languages = list(items)
     x = np.stack([covariate[language] for language in languages], axis=1)
@@ -263,57 +219,54 @@ def regression_rows(
     def statistics(weights: np.ndarray) -> np.ndarray:
         sums = _Sums.of(x, y, weights)
         pooled = sums.pooled()
-        residual = sums.y - np.nan_to_num(pooled.slope()) * (sums.x - pooled.x)
         parts = (
             pooled.slope() / scale,
             sums.within().slope() / scale,
             pooled.r2(),
             sums.r2(),
-            residual + middle,
         )
         flat = np.concatenate(parts, axis=1).reshape(len(weights), -1)
         return flat if len(weights) == 1 else np.nan_to_num(flat)
 
-    value, low, high = resampling.interval(statistics, n)
+    value, low, high = resampling.interval(statistics, groups)
     slopes = [f"{name}_slope", f"{name}_slope_within", f"{name}_r2"]
-    of_languages = [f"{name}_r2"] * n_languages + [f"{name}_residual"] * n_languages
     return _rows(
-        np.repeat([ALL] * 3 + languages * 2, n_states).tolist(),
-        np.tile(np.arange(n_states), 3 + 2 * n_languages),
-        np.repeat(slopes + of_languages, n_states).tolist(),
+        np.repeat([ALL] * 3 + languages, n_states).tolist(),
+        np.tile(np.arange(n_states), 3 + n_languages),
+        np.repeat(slopes + [f"{name}_r2"] * n_languages, n_states).tolist(),
         value,
         (low, high),
         n,
     ).reset_index(drop=True)
 
 
-def anisotropy(cosines: np.ndarray) -> np.ndarray:
+def anisotropy(cosines: np.ndarray, groups: Groups) -> np.ndarray:
     """Mean cosine of sentences that say different things, over all their pairs, not a random few.
 
     cosines: (n_states, n, n) within one language (`cosine_within`) or between the pivot's sentences and the
     language's (`cosine_across`). Returns (3, n_states): the mean, 0 in an isotropic space, and its interval.
     Source: Ethayarajh 2019, "How Contextual are Contextualized Word Representations?", 4.1.
     """
-    return np.stack(
-        resampling.interval(lambda weights: metrics.mismatched(cosines, weights), cosines.shape[-1])
-    )
+    return np.stack(resampling.interval(lambda weights: metrics.mismatched(cosines, weights), groups))
 
 
-def own_space(language: str, gram: np.ndarray) -> Space:
+def own_space(language: str, gram: np.ndarray, groups: Groups) -> Space:
     """Of one language's own sentences: the `anisotropy` within, and the `component_shares`.
 
     gram: (n_states, n, n).
     """
     within = metrics.Grams(gram, gram, gram).similarity
     return {
-        (language, "cosine_within"): anisotropy(within),
+        (language, "cosine_within"): anisotropy(within, groups),
         (language, "pcs"): component_shares(gram),
     }
 
 
-def space(language: str, grams: metrics.Grams) -> Space:
+def space(language: str, grams: metrics.Grams, groups: Groups) -> Space:
     """Of the target's own sentences, and of the cosines to the pivot's."""
-    return own_space(language, grams.target) | {(language, "cosine_across"): anisotropy(grams.similarity)}
+    return own_space(language, grams.target, groups) | {
+        (language, "cosine_across"): anisotropy(grams.similarity, groups)
+    }
 
 
 def space_rows(found: Space, n: int) -> pd.DataFrame:

@@ -2,59 +2,51 @@
 
 Everything starts from item scores: items[variant, language] is float64 (n, n_states), row i the same meaning
 in every table. A contrast is a signed mean of such tables, so it is itself (n, n_states), one number per
-meaning, and one bootstrap and one set of sign flips serve all its languages and states at once.
+meaning, and one set of resamples of the meanings' groups serves all its languages and states at once.
 
 With d(v, w, l) = items[v, l] - items[w, l], base the family's baseline, and P the languages that v does not
 emphasise (its placebo languages), without l itself:
 
     simple                                  d(v, w, l), for every pair, the later of the family's order first
     did, control                            d(v, base, l) - d(control, base, l)  =  d(v, control, l)
-    did, placebo languages                  d(v, base, l) - mean over m in P of d(v, base, m)
-    did, control and placebo languages      d(v, control, l) - mean over m in P of d(v, control, m)
+    did, placebo languages                  d(v, base, l) - median over m in P of d(v, base, m)
+    did, control and placebo languages      d(v, control, l) - median over m in P of d(v, control, m)
 
 The first did removes what any fine-tuning does to language l, but not what v does to every language (its own
 placebo rows show that); the second removes what v does to every language, but not what any fine-tuning does
-to l; the third removes both, and what is left there is regional. Without the control only the second can be
-had. Each contrast of a placebo language is reported too, marked `placebo`: where it differs from 0, the form
-does not remove what it is meant to.
+to l; the third removes both. The median, meaning by meaning, since one placebo language that v has forgotten
+would lift all the others against a mean. Without the control only the second can be had.
+
+That what is left is *regional* is a statement about a variant, not about one of its languages:
+`regional_effects` asks whether its languages stand above its placebo languages, by their ranks.
 """
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations, permutations
 
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from probe.alignment.multiplicity import over_languages
 from probe.families import Family
 from probe.stats import resampling
+from probe.stats.groups import SEED, Groups
+from probe.stats.inference import ROUNDING, holm, infer_mean, mean_variance
 
 Items = Mapping[tuple[str, str], np.ndarray]  # (variant, language) -> float64 (n, n_states)
 
 PLACEBO = "placebo languages"
+P_VALUE = (
+    "the mean difference over meanings in their groups, two-sided; p_max: of the largest over the states"
+)
 Q_VALUE = (
-    "Benjamini-Hochberg over variants, languages and states of one contrast, stimuli, position and metric"
+    "Benjamini-Hochberg over languages and states of one contrast and reference (p_holm: Holm, of p_max)"
 )
-P_VALUE = "sign flips of the meanings' differences, two-sided; p_max: of the largest over the states"
-COLUMNS = (
-    "variant_a",
-    "variant_b",
-    "language",
-    "stimuli",
-    "position",
-    "metric",
-    "state",
-    "diff",
-    "ci_low",
-    "ci_high",
-    "p_value",
-    "q_value",
-    "n",
-    "contrast",
-    "reference",
-    "placebo",
-    "p_max",
-)
+CONTRAST = ["variant_a", "variant_b", "contrast", "reference"]  # a family of tests: its languages
+MOST_ORDERS = 5040  # of doses over languages: all of seven, and random ones of more
 
 
 @dataclass(frozen=True)
@@ -118,59 +110,141 @@ def did_contrasts(items: Items, family: Family) -> Iterator[Contrast]:
 
 
 def _beyond(changes: dict[str, np.ndarray], placebo: frozenset[str]) -> dict[str, np.ndarray]:
-    """Each language's change minus the mean change of the placebo languages other than itself."""
+    """Each language's change minus the median change of the placebo languages other than itself."""
     beyond = {}
     for language, change in changes.items():
         others = [changes[other] for other in changes if other in placebo and other != language]
         if others:
-            beyond[language] = change - np.mean(others, axis=0)
+            beyond[language] = change - np.median(others, axis=0)
     return beyond
 
 
-def tested(contrast: Contrast) -> pd.DataFrame:
-    """One row per language and state: mean difference, 95 % BCa interval over meanings, sign-flip p for that
-    state (`p_value`) and for the largest of the language's states (`p_max`)."""
-    stacked = np.stack(list(contrast.differences.values()), axis=1)  # (n, n_languages, n_states)
-    n, n_languages, n_states = stacked.shape
-    flat = stacked.reshape(n, -1)
-    diff, low, high = resampling.interval(lambda w: w @ flat / w.sum(axis=1, keepdims=True), n)
-    tests = [resampling.sign_flip(differences) for differences in contrast.differences.values()]
+def assess_contrast(contrast: Contrast, groups: Groups) -> pd.DataFrame:
+    """One row per language and state: mean difference, 95 % interval over meanings in their groups, p for
+    that state (`p_value`) and for the largest of the language's states (`p_max`), two-sided."""
+    stacked = np.concatenate(list(contrast.differences.values()), axis=1)
+    mean = infer_mean(stacked, groups, families=len(contrast.differences))
+    n_states = stacked.shape[1] // len(contrast.differences)
     languages = np.repeat(list(contrast.differences), n_states)
     return pd.DataFrame(
         {
             "variant_a": contrast.a,
             "variant_b": contrast.b,
             "language": languages,
-            "state": np.tile(np.arange(n_states), n_languages),
-            "diff": diff,
-            "ci_low": low,
-            "ci_high": high,
-            "p_value": np.concatenate([pointwise for pointwise, _ in tests]),
-            "n": n,
+            "state": np.tile(np.arange(n_states), len(contrast.differences)),
+            "diff": mean.value,
+            "ci_low": mean.low,
+            "ci_high": mean.high,
+            "p_value": mean.p_value,
+            "n": groups.n,
+            "n_groups": groups.effective,
             "contrast": contrast.kind,
             "reference": contrast.reference,
             "placebo": [language in contrast.placebo for language in languages],
-            "p_max": np.concatenate([adjusted for _, adjusted in tests]),
+            "p_max": mean.p_max,
         }
     )
 
 
-def variant_effects(items: Items, family: Family, stimuli: str, position: str, metric: str) -> pd.DataFrame:
-    """All contrasts of one kind of stimuli, read position and metric: the rows of variant_effects.csv.
+def variant_effects(items: Items, family: Family, groups: Groups) -> pd.DataFrame:
+    """All contrasts of one kind of stimuli, read position and metric: rows of variant_effects.csv.
 
-    Columns are COLUMNS; `diff` is in the metric's unit, `reference` and `placebo` as the module describes.
-    Returns no row where fewer than two variants were measured. Raises ValueError where the tables of two
-    variants or languages differ in shape, or a score is not finite.
+    `diff` is in the metric's unit, `reference` and `placebo` as the module describes; q_value and p_holm are
+    over the languages of one contrast. Empty where fewer than two variants were measured. Raises ValueError
+    where the tables of two variants or languages differ in shape, or a score is not finite.
     """
     contrasts = [*simple_contrasts(items, family), *did_contrasts(items, family)]
-    tables = [tested(contrast) for contrast in contrasts if contrast.differences]
+    tables = [assess_contrast(contrast, groups) for contrast in contrasts if contrast.differences]
     if not tables:
-        return pd.DataFrame(columns=list(COLUMNS))
-    table = pd.concat(tables, ignore_index=True).round(9)  # below that is the noise of the summation order
-    table["q_value"] = table.groupby("contrast")["p_value"].transform(
-        lambda p: resampling.benjamini_hochberg(p.to_numpy())
-    )
-    return table.assign(stimuli=stimuli, position=position, metric=metric).reindex(columns=list(COLUMNS))
+        return pd.DataFrame()
+    # below that is the noise of the summation order
+    return over_languages(pd.concat(tables, ignore_index=True).round(9), CONTRAST)
+
+
+# Whether an effect is regional
+
+
+def regional_effects(items: Items, family: Family, groups: Groups) -> pd.DataFrame:
+    """Whether the languages that a variant emphasises changed more than its placebo languages: one row per
+    variant and what it is set against (the control, the baseline).
+
+    `p_value` is the exact rank test over languages, one-sided: of all choices of as many languages, how many
+    have a sum of ranks at least as high (3 above 6: 1 / 84). It takes languages, and not meanings, as what
+    might have turned out otherwise, which a claim about a region needs. The state is where the languages
+    together changed most; which of them are emphasised has no say in it, so that the test stays exact.
+    `value` is the mean of the emphasised minus the median of the placebo languages, with its interval over
+    meanings, and `low_without_one`, `high_without_one` its range when each placebo language in turn is left
+    out. `p_holm` is over variants.
+    """
+    rows = []
+    for a, b in _regional_pairs(items, family):
+        changes = _changes(items, a, b)
+        own = [language for language in changes if language in family.variants[a].emphasises]
+        placebo = [language for language in changes if language not in own]
+        if own and len(placebo) > 1:
+            rows.append({"variant": a, "against": b} | _regional_row(changes, own, placebo, groups))
+    table = pd.DataFrame(rows)
+    return table if table.empty else over_variants(table)
+
+
+def over_variants(table: pd.DataFrame) -> pd.DataFrame:
+    p = table.groupby("against")["p_value"].transform(lambda p: holm(p.to_numpy()))
+    return table.assign(p_holm=p).round(9)
+
+
+def _regional_pairs(items: Items, family: Family) -> Iterator[tuple[str, str]]:
+    variants = _checked(items, family)
+    references = [name for name in (family.control, family.baseline) if name in variants]
+    for a in variants:
+        if family.variants[a].emphasises and a not in references:
+            yield from ((a, b) for b in references)
+
+
+def _regional_row(changes: dict[str, np.ndarray], own: list[str], placebo: list[str], groups: Groups) -> dict:
+    state = most_changed(changes, groups)
+    at_state = {language: change[:, state] for language, change in changes.items()}
+    of_own = np.mean([at_state[language] for language in own], axis=0)
+    centres = [
+        np.median([at_state[other] for other in placebo if other != left_out], axis=0)
+        for left_out in (None, *placebo)
+    ]
+    mean = infer_mean((of_own - centres[0])[:, None], groups)
+    ranges = [float((of_own - centre).mean()) for centre in centres[1:]]
+    return {
+        "state": state,
+        "languages": " ".join(own),
+        "value": mean.value[0],
+        "ci_low": mean.low[0],
+        "ci_high": mean.high[0],
+        "low_without_one": min(ranges),
+        "high_without_one": max(ranges),
+        "p_value": rank_p({language: change.mean() for language, change in at_state.items()}, own),
+        "n": groups.n,
+        "n_groups": groups.effective,
+    }
+
+
+def most_changed(changes: Mapping[str, np.ndarray], groups: Groups) -> int:
+    """The state, the embedding set aside, with the largest sum over languages of squared mean over
+    variance."""
+    squares = np.zeros(next(iter(changes.values())).shape[1])
+    for change in changes.values():
+        variance, _, _ = mean_variance(change, groups)
+        squares += change.mean(axis=0) ** 2 / np.maximum(variance, ROUNDING)
+    return int(squares[1:].argmax()) + 1 if len(squares) > 1 else 0
+
+
+def rank_p(effects: Mapping[str, float], own: Sequence[str]) -> float:
+    """Of all choices of as many languages, the share whose ranks sum to at least those of `own`: exact, in
+    (0, 1].
+    Source: Wilcoxon 1945, "Individual Comparisons by Ranking Methods"."""
+    ranks = dict(zip(effects, rankdata(np.round(list(effects.values()), 9)), strict=True))
+    observed = sum(ranks[language] for language in own)
+    sums = [sum(choice) for choice in combinations(ranks.values(), len(own))]
+    return float(np.mean(np.array(sums) >= observed - 1e-9))
+
+
+# Dose and response
 
 
 @dataclass(frozen=True)
@@ -216,6 +290,20 @@ def _peaks(level: np.ndarray) -> np.ndarray:
     return level[:, 1:].argmax(axis=1) + 1 if level.shape[1] > 1 else np.zeros(len(level), int)
 
 
+def _dose_p(effects: np.ndarray, dose: np.ndarray, quantities: int) -> list[float]:
+    """p of the slope and of the rank correlation, were doses dealt to the points at random; none for a
+    placebo."""
+    if math.factorial(len(dose)) <= MOST_ORDERS:
+        orders = np.array(list(permutations(range(len(dose)))))
+    else:
+        rng = np.random.default_rng(SEED)
+        drawn = rng.permuted(np.tile(np.arange(len(dose)), (MOST_ORDERS - 1, 1)), axis=1)
+        orders = np.concatenate([np.arange(len(dose))[None], drawn])
+    dealt = effects[orders]
+    scores = (dealt @ (dose - dose.mean()), _rank_correlation(dealt.round(12), dose))
+    return [float((score >= score[0] - 1e-9).mean()) for score in scores] + [np.nan] * (quantities - 2)
+
+
 def _rank_correlation(effects: np.ndarray, dose: np.ndarray) -> np.ndarray:
     """Spearman's rho of every row of effects (m, k) with dose (k,); 0 where a row does not vary."""
     ranks, of_dose = rankdata(effects, axis=1), rankdata(dose)
@@ -224,7 +312,9 @@ def _rank_correlation(effects: np.ndarray, dose: np.ndarray) -> np.ndarray:
     return np.divide(ranks @ of_dose, spread, out=np.zeros(len(ranks)), where=spread > 0)
 
 
-def dose_response(items: Items, family: Family, state: int | None = None) -> pd.DataFrame | None:
+def dose_response(
+    items: Items, family: Family, groups: Groups | int, state: int | None = None
+) -> pd.DataFrame | None:
     """Effect against the published share of each language in the fine-tuning mix.
 
     The effects are read at `state`; without it, where the mean score of all that is compared, points and
@@ -240,9 +330,10 @@ def dose_response(items: Items, family: Family, state: int | None = None) -> pd.
         placebo     mean effect of the points whose own share is 0.0 %
 
     with `reference`, `state` (that of all meanings drawn once), value, ci_low, ci_high (95 % BCa over
-    meanings: uncertainty for these languages, not for languages at large), n meanings and `points` that
-    entered. Against a control that has a share of its own, a language at 0.0 % has a negative dose: a placebo
-    above 0 is then an effect that the dose cannot have made.
+    meanings: uncertainty for these languages, not for languages at large), `p_value` of slope and rank
+    correlation (doses dealt to the points anew, one-sided: for languages at large), n meanings and `points`
+    that entered. Against a control that has a share of its own, a language at 0.0 % has a negative dose: a
+    placebo above 0 is then an effect that the dose cannot have made.
     """
     points = dosed_points(items, family)
     dose = np.array([point.dose for point in points])
@@ -267,7 +358,7 @@ def dose_response(items: Items, family: Family, state: int | None = None) -> pd.
             summaries.append(at_peak[:, untreated].mean(axis=1))
         return np.column_stack([at_peak, *summaries])
 
-    value, low, high = resampling.interval(statistics, n)
+    value, low, high = resampling.interval(statistics, groups)
     summaries = ("slope", "spearman", "placebo")[: len(value) - n_points]
     entered = {"slope": n_points, "spearman": n_points, "placebo": int(untreated.sum())}
     table = pd.DataFrame(
@@ -279,6 +370,7 @@ def dose_response(items: Items, family: Family, state: int | None = None) -> pd.
         value=value,
         ci_low=low,
         ci_high=high,
+        p_value=[np.nan] * n_points + _dose_p(value[:n_points], dose, len(summaries)),
         n=n,
         points=[1] * n_points + [entered[name] for name in summaries],
     ).round(9)

@@ -19,7 +19,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from probe.stats.resampling import CONFIDENCE, ROUNDING, attained_quantile, bootstrap_weights, interval
+from probe.stats.groups import Groups, as_groups
+from probe.stats.inference import CONFIDENCE, ROUNDING, infer_mean
+from probe.stats.resampling import attained_quantile, interval
 
 FOLDS = 10
 VALUES = {"peak": "", "rise": "rise_", "fall": "fall_"}  # and the prefix of its interval's columns
@@ -51,7 +53,7 @@ def phases(curves: np.ndarray, start: int = 0) -> np.ndarray:
     return start + np.stack([first, last, rise_start, fall_start], axis=1)
 
 
-def cross_fitted(items: np.ndarray, weights: np.ndarray, start: int = 0) -> np.ndarray:
+def cross_fitted(items: np.ndarray, weights: np.ndarray, groups: Groups, start: int = 0) -> np.ndarray:
     """Peak value, rise and fall without the optimism of a selected maximum.
 
     The largest of many noisy means is too large on average, the more so the flatter the curve: for a flat one
@@ -59,16 +61,16 @@ def cross_fitted(items: np.ndarray, weights: np.ndarray, start: int = 0) -> np.n
     state is chosen on nine tenths of the meanings and its value read from the tenth that had no say, ten
     times over. That is unbiased for the value at a state so chosen, which is at most the true peak: what
     error is left (a fifth of a standard error for a hump) is towards too low a peak, rise and depth of fall.
-    All copies of a resampled meaning are in one fold.
+    A group is in one fold, and so are all copies of a resampled meaning.
 
     items: (n, n_states), weights: (m, n), how often each meaning is drawn. Returns (m, 3): peak, rise, fall.
     Source: Stone 1974, "Cross-Validatory Choice and Assessment"; Varma and Simon 2006 for the bias.
     """
-    fold = np.arange(len(items)) % FOLDS
+    fold = groups.folds(FOLDS)
     rows = np.arange(len(weights))
     total = weights @ items
     peak = np.zeros(len(weights))
-    for held_out in range(min(FOLDS, len(items))):
+    for held_out in np.unique(fold):
         part = weights[:, fold == held_out] @ items[fold == held_out]
         chosen = start + (total - part)[:, start:].argmax(axis=1)
         peak += part[rows, chosen]
@@ -76,7 +78,7 @@ def cross_fitted(items: np.ndarray, weights: np.ndarray, start: int = 0) -> np.n
     return np.stack([peak, peak - first, last - peak], axis=1)
 
 
-def describe(items: np.ndarray, start: int = 0) -> dict:
+def describe(items: np.ndarray, groups: Groups | int, start: int = 0) -> dict:
     """The peak, rise, fall and phases of one curve, each with its 95 % interval over meanings.
 
     items: (n, n_states). Values (peak, rise, fall) are cross-fitted, with BCa intervals; `optimism` is what
@@ -88,19 +90,20 @@ def describe(items: np.ndarray, start: int = 0) -> dict:
     Raises ValueError for fewer than two meanings, a start outside the states, or a score that is not finite.
     """
     _require_items(items, start)
-    n = len(items)
+    groups = as_groups(groups)
     mean = items.mean(axis=0)
     own = phases(mean[None], start)[0]
-    resampled = phases(bootstrap_weights(n) @ items / n, start)
+    weights = groups.bootstrap_weights
+    resampled = phases(weights @ items / weights.sum(axis=1, keepdims=True), start)
     tail = (1 - CONFIDENCE) / 2
     lows, highs = (attained_quantile(resampled, share) for share in (tail, 1 - tail))
-    value, low, high = interval(lambda weights: cross_fitted(items, weights, start), n)
+    value, low, high = interval(lambda weights: cross_fitted(items, weights, groups, start), groups)
     row = _state_columns("peak_state", own[0], lows[0], highs[1])
     for k, (name, prefix) in enumerate(VALUES.items()):
         row |= {name: value[k], f"{prefix}ci_low": low[k], f"{prefix}ci_high": high[k]}
     row |= _state_columns("rise_start", own[2], lows[2], highs[2])
     row |= _state_columns("fall_start", own[3], lows[3], highs[3])
-    return row | {"optimism": mean[start:].max() - value[0], "n": n}
+    return row | {"optimism": mean[start:].max() - value[0], "n": groups.n}
 
 
 def _state_columns(name: str, *states: float) -> dict[str, int | None]:
@@ -112,7 +115,11 @@ def _state_columns(name: str, *states: float) -> dict[str, int | None]:
 
 
 def peaks_table(
-    curves: Mapping[str, Mapping[str, np.ndarray]], position: str, metric: str, start: int = 0
+    curves: Mapping[str, Mapping[str, np.ndarray]],
+    groups: Groups | int,
+    position: str,
+    metric: str,
+    start: int = 0,
 ) -> pd.DataFrame:
     """The rows of peaks.csv: `describe` per variant and language.
 
@@ -121,7 +128,7 @@ def peaks_table(
     """
     rows = [
         {"variant": variant, "language": language, "position": position, "metric": metric}
-        | describe(items, start)
+        | describe(items, groups, start)
         for variant, by_language in curves.items()
         for language, items in by_language.items()
     ]
@@ -133,11 +140,9 @@ def peaks_table(
     return table
 
 
-def _mean_of(per_item: np.ndarray) -> tuple[float, float, float]:
-    estimate, low, high = interval(
-        lambda weights: weights @ per_item[:, None] / weights.sum(axis=1, keepdims=True), len(per_item)
-    )
-    return float(estimate[0]), float(low[0]), float(high[0])
+def _mean_of(per_item: np.ndarray, groups: Groups | int) -> tuple[float, float, float]:
+    mean = infer_mean(per_item[:, None], as_groups(groups))
+    return float(mean.value[0]), float(mean.low[0]), float(mean.high[0])
 
 
 def _increments(items: np.ndarray, layer_types: Sequence[str]) -> np.ndarray:
@@ -149,23 +154,31 @@ def _increments(items: np.ndarray, layer_types: Sequence[str]) -> np.ndarray:
 
 
 def increments_by_layer_type(
-    items: np.ndarray, layer_types: Sequence[str]
+    items: np.ndarray, layer_types: Sequence[str], groups: Groups | int
 ) -> dict[str, tuple[float, float, float]]:
     """Layer type -> (estimate, low, high): the mean increment of the score per block of that type.
 
     items: (n, n_states); layer_types: of blocks 1 .. n_states - 1, in order (block l leads from state l - 1
     to state l), as in a config's `layer_types`: "sliding_attention" (RoPE) and "full_attention" (no
-    positions) in Cohere2. Increment and interval (95 % BCa over meanings) are in units of the score. The
+    positions) in Cohere2. Increment and interval (95 % over meanings) are in units of the score. The
     blocks are these blocks, not a sample: the interval speaks of other meanings, not of other models.
     Raises ValueError where the numbers of types and states do not fit.
     """
     increments = _increments(items, layer_types)
     types = np.asarray(layer_types)
-    return {kind: _mean_of(increments[:, types == kind].mean(axis=1)) for kind in dict.fromkeys(layer_types)}
+    return {
+        kind: _mean_of(increments[:, types == kind].mean(axis=1), groups)
+        for kind in dict.fromkeys(layer_types)
+    }
 
 
 def increment_difference(
-    items: np.ndarray, layer_types: Sequence[str], first: str, second: str, trend: int = 0
+    items: np.ndarray,
+    layer_types: Sequence[str],
+    groups: Groups | int,
+    first: str,
+    second: str,
+    trend: int = 0,
 ) -> tuple[float, float, float]:
     """(estimate, low, high): mean increment per block of type `first` minus that of type `second`.
 
@@ -183,4 +196,4 @@ def increment_difference(
     design = np.column_stack([types[counted] == first, np.vander(depth, trend + 1)]).astype(np.float64)
     if np.linalg.matrix_rank(design) < design.shape[1]:
         raise ValueError(f"'{first}' and '{second}' blocks cannot be told from each other or from depth")
-    return _mean_of(increments[:, counted] @ np.linalg.pinv(design)[0])
+    return _mean_of(increments[:, counted] @ np.linalg.pinv(design)[0], groups)

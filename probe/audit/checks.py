@@ -15,19 +15,18 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from probe.audit.findings import SEVERITIES, Cell, Claim, Finding, grouped, resolved
+from probe.audit.findings import SEVERITIES, Cell, Claim, Finding, grouped
+from probe.conventions import ALPHA, PRIMARY_METRIC
 from probe.languages import LANGUAGES, PIVOT
-from probe.stats import resampling
+from probe.stats.inference import ROUNDING
 
 CONSTANT_SD = 1e-6  # of cosines over concepts; the published ones are rounded to six places
 CONSTANT_SHARE = 0.9  # of a language's sentences that end in the same token
 HIGH_COSINE = 0.5  # what a reader would take for alignment
-POST_NORM_SPREAD = 0.25  # of the lengths' usual spread: a norm leaves far less, the last block more
 SAME_COSINE = 1e-4  # storing float16 moves a cosine by less
-EXPLAINED = 0.5  # of the embedding's alignment: from here on, shared tokens are the better name for it
+SAME_RATIO = 1e-2  # of lengths, their spread over their mean; storing float16 makes less
+SCALED = ("cosine", "excess")  # metrics that move with offset and scale
 CEILING, AT_CEILING = 0.99, 0.9  # of the maximum, for more than this share of the items
-SIGNIFICANT = 0.05
-MIN_CONCEPTS = 20
 FOREIGN_SHARE = 0.1  # of a language's sentences; py3langid errs on a single short one now and then
 
 
@@ -45,27 +44,16 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Embedding:
-    """State 0 of one cell. explained: how much of its alignment shared tokens explain, in [0, 1], see
-    `explained_by_overlap`."""
-
-    variant: str
-    language: str
-    stimuli: str
-    position: str
-    explained: float
-
-
-@dataclass(frozen=True)
 class Evidence:
     """What is at hand; a check whose evidence is missing is not run.
 
     final_tokens  variant -> language, the pivot too -> the token id read at `last`, one per sentence
     scores        item scores of any metrics
-    norms         variant -> (n, n_states) lengths of residual vectors, each of one token, not of a mean
+    normed        variant -> (2, n): of one token of each pivot sentence, the cosine of its last state with
+    the
+                  stored post-norm vector, and the ratio of their lengths
     post_norm     (variant, language) -> (n,) matched cosines after the final norm, of the same meanings and
-                  position as the cosines of `scores`; used for variants without norms
-    embeddings    state 0, with the overlap of tokens
+                  position as the cosines of `scores`; used for variants without `normed`
     summary       alignment_summary.csv: at least cosine and excess
     effects       variant_effects.csv
     sentences     (kind of stimuli, stimulus id, language, text)
@@ -73,9 +61,8 @@ class Evidence:
 
     final_tokens: Mapping[str, Mapping[str, Sequence[int]]] = field(default_factory=dict)
     scores: Sequence[Scores] = ()
-    norms: Mapping[str, np.ndarray] = field(default_factory=dict)
+    normed: Mapping[str, np.ndarray] = field(default_factory=dict)
     post_norm: Mapping[Cell, np.ndarray] = field(default_factory=dict)
-    embeddings: Sequence[Embedding] = ()
     summary: pd.DataFrame | None = None
     effects: pd.DataFrame | None = None
     sentences: Sequence[tuple[str, str, str, str]] = ()
@@ -86,25 +73,23 @@ def audit(evidence: Evidence) -> list[Finding]:
     findings = [
         *final_tokens(evidence.final_tokens),
         *constant_values(evidence.scores),
-        *post_norm_state(evidence.norms, evidence.scores, evidence.post_norm),
-        *shared_tokens(evidence.embeddings),
+        *post_norm_state(evidence.normed, evidence.scores, evidence.post_norm),
         *at_ceiling(evidence.scores),
         *foreign_sentences(evidence.sentences),
     ]
     if evidence.summary is not None:
-        findings += [*mismatched_as_high(evidence.summary), *at_chance(evidence.summary)]
-    for table in (evidence.summary, evidence.effects):
-        if table is not None and len(table):
-            findings += [*too_few(table), *unresolved(table)]
+        findings += mismatched_as_high(evidence.summary)
+    if evidence.effects is not None:
+        findings += scale_dependent(evidence.effects)
     return ordered(findings)
 
 
 def ordered(findings: Iterable[Finding]) -> list[Finding]:
-    """The most severe first; of findings with one id (too few concepts, in two tables) the first."""
+    """The most severe first; of findings with one id the first."""
     distinct: dict[str, Finding] = {}
     for finding in findings:
         distinct.setdefault(finding.id, finding)
-    return sorted(distinct.values(), key=lambda found: (SEVERITIES.index(found.severity), found.id))
+    return sorted(distinct.values(), key=lambda finding: (SEVERITIES.index(finding.severity), finding.id))
 
 
 def _finding(
@@ -174,48 +159,6 @@ def final_tokens(final: Mapping[str, Mapping[str, Sequence[int]]]) -> list[Findi
     }
     claims = _claims(share, text, position=["last"], state=[0])
     return [_finding("constant_final_token", "high", share, evidence, claims)]
-
-
-def shared_tokens(embeddings: Iterable[Embedding]) -> list[Finding]:
-    """Alignment of the embedding that token ids which matched sentences have in common explain."""
-    explained: dict[tuple[str, str], dict[Cell, float]] = defaultdict(dict)
-    for cell in embeddings:
-        if cell.explained >= EXPLAINED:
-            explained[cell.stimuli, cell.position][cell.variant, cell.language] = round(cell.explained, 4)
-    findings = []
-    for (stimuli, position), cells in explained.items():
-        sentence = (
-            f"at state 0 ({stimuli}, {position}) sentences that have as many token ids in common are as "
-            f"alike, whatever they say: that is {min(cells.values()):.0%} or more of the alignment"
-        )
-        text = f"alignment of meaning in the embedding ({stimuli}, {position})"
-        claims = _claims(cells, text, stimuli=[stimuli], position=[position], state=[0])
-        evidence = {"sentence": sentence, "explained": _nested(cells)}
-        findings.append(_finding(f"shared_tokens/{stimuli}/{position}", "medium", cells, evidence, claims))
-    return findings
-
-
-def explained_by_overlap(similarity: np.ndarray, overlap: np.ndarray) -> float:
-    """The share, in [0, 1], of the alignment of matched pairs that their common tokens explain.
-
-    similarity: (n, n) cosines, matched pairs on the diagonal; overlap: (n, n) in [0, 1], the share of token
-    ids that pivot sentence i and target sentence j have in common. Over all n * n pairs, cosine = a + b *
-    overlap + c * matched, by least squares. c is what matching adds to sentences that share as many tokens;
-    1 - c / (c of the fit without overlap) is what the tokens explain. 0 where matched pairs are no more alike
-    than permuted ones, or have no more tokens in common; 1 where overlap and matching cannot be told apart.
-    """
-    n = len(similarity)
-    shuffled = resampling.permuted_matched(similarity[None])
-    p = resampling.p_value(np.array([np.diagonal(similarity).mean()]), shuffled)[0]
-    more_tokens = np.diagonal(overlap).mean() - (overlap.sum() - np.trace(overlap)) / (n * (n - 1))
-    if p >= SIGNIFICANT or more_tokens <= 0:
-        return 0.0
-    design = np.column_stack([np.ones(n * n), np.eye(n).ravel(), overlap.ravel()])
-    if np.linalg.matrix_rank(design) < design.shape[1]:
-        return 1.0
-    partial = np.linalg.lstsq(design, similarity.ravel(), rcond=None)[0][1]
-    alone = np.linalg.lstsq(design[:, :2], similarity.ravel(), rcond=None)[0][1]
-    return float(np.clip(1 - partial / alone, 0, 1))
 
 
 @cache
@@ -312,32 +255,35 @@ def _as_marks(marks: Mapping[str, Mapping[str, float]] | None) -> str:
 
 
 def post_norm_state(
-    norms: Mapping[str, np.ndarray],
+    normed: Mapping[str, np.ndarray],
     scores: Iterable[Scores] = (),
     post_norm: Mapping[Cell, np.ndarray] | None = None,
 ) -> list[Finding]:
     """A last state that has been through the final norm, as the last of Transformers' hidden_states has.
 
-    LayerNorm and RMSNorm give all tokens one length, up to what their weight does to it. So the last state's
-    spread of lengths (sd over mean) is held against the median of the states between. For variants without
-    norms, the cosines of the last state are held against those after the norm: equal, they are the same.
+    It then points where the stored post-norm vector points, and is as many times as long for every token,
+    also where it was rescaled since. A norm that keeps directions (RMSNorm with equal weights) keeps the
+    tokens' own lengths apart from the state before it. For variants without vectors the cosines of the last
+    state are held against those after the norm: equal, they are the same.
     """
     suspects: dict[str, dict[str, float]] = {}
     last = 0
-    for variant, lengths in norms.items():
-        spread = lengths.std(axis=0) / lengths.mean(axis=0)
-        usual = float(np.median(spread[1:-1])) if len(spread) > 2 else 0.0
-        if spread[-1] < POST_NORM_SPREAD * usual:
-            suspects[variant] = {"spread_of_lengths": float(spread[-1]), "usual_spread": usual}
-            last = len(spread) - 1
-    away: dict[str, float] = {}
+    for variant, (cosine, ratio) in normed.items():
+        apart, spread = float(1 - cosine.min()), float(ratio.std() / ratio.mean())
+        if apart < SAME_COSINE and spread < SAME_RATIO:
+            suspects[variant] = {
+                "distance_to_post_norm": round(apart, 9),
+                "spread_of_lengths": round(spread, 9),
+            }
     for cell in scores:
-        normed = (post_norm or {}).get((cell.variant, cell.language))
-        if normed is not None and cell.metric == "cosine" and cell.variant not in norms:
-            distance = float(np.abs(cell.values[:, -1] - normed).max())
-            away[cell.variant] = max(distance, away.get(cell.variant, 0.0))
-            last = max(last, cell.values.shape[1] - 1)
-    suspects |= {v: {"distance_to_post_norm": far} for v, far in away.items() if far < SAME_COSINE}
+        last = max(last, cell.values.shape[1] - 1)
+        after = (post_norm or {}).get((cell.variant, cell.language))
+        if after is not None and cell.metric == "cosine" and cell.variant not in normed:
+            distance = float(np.abs(cell.values[:, -1] - after).max())
+            if distance < SAME_COSINE:
+                suspects.setdefault(cell.variant, {"distance_to_post_norm": distance})
+            else:
+                suspects.pop(cell.variant, None)
     if not suspects:
         return []
     sentence = (
@@ -445,7 +391,7 @@ def mismatched_as_high(summary: pd.DataFrame) -> list[Finding]:
     cosine = summary.loc[summary["metric"] == "cosine", [*keys, "value"]]
     excess = summary.loc[summary["metric"] == "excess", [*keys, "ci_low"]]
     both = cosine.merge(excess, on=keys)
-    both["hollow"] = (both["value"] > HIGH_COSINE) & (both["ci_low"] <= resampling.ROUNDING)
+    both["hollow"] = (both["value"] > HIGH_COSINE) & (both["ci_low"] <= ROUNDING)
     found: dict[tuple[str, str], dict[Cell, list[int]]] = defaultdict(dict)
     n_states: Counter[tuple[str, str, str, str]] = Counter()
     for stimuli, position, variant, language, state, hollow in both[[*keys, "hollow"]].itertuples(
@@ -472,75 +418,25 @@ def mismatched_as_high(summary: pd.DataFrame) -> list[Finding]:
     return findings
 
 
-def at_chance(summary: pd.DataFrame) -> list[Finding]:
-    """Metrics that are at chance at every state: by Benjamini-Hochberg over the curve's states, no q below
-    0.05. Blocks levels and peaks; that another variant differs may be true all the same."""
-    keys = ["stimuli", "position", "metric", "variant", "language"]
-    tested = summary.dropna(subset="p_value")
-    curves: dict[tuple[str, ...], list[float]] = defaultdict(list)
-    for *key, p in tested[[*keys, "p_value"]].itertuples(index=False):
-        curves[tuple(key)].append(p)
-    found: dict[tuple[str, str, str], dict[Cell, float]] = defaultdict(dict)
-    for (stimuli, position, metric, variant, language), p in curves.items():
-        smallest = float(resampling.benjamini_hochberg(np.array(p)).min())
-        if smallest >= SIGNIFICANT:
-            found[stimuli, position, metric][variant, language] = round(smallest, 4)
+def scale_dependent(effects: pd.DataFrame) -> list[Finding]:
+    """Differences between variants that raw cosines or their excess show, and the primary measure does not:
+    a change of a language's offset, or of how crowded the space is, looks like an effect there. effects:
+    variant_effects."""
+    keys = ["variant_a", "variant_b", "contrast", "reference", "language", "stimuli", "position", "state"]
+    significant = (effects.p_holm < ALPHA) & ((effects.ci_low > 0) | (effects.ci_high < 0))
+    primary = effects.loc[significant & (effects.metric == PRIMARY_METRIC), [*keys, "diff"]]
+    raw = effects.loc[significant & effects.metric.isin(SCALED)]
+    both = raw.merge(primary.rename(columns={"diff": "of_primary"}), on=keys, how="left")
+    alone = both.loc[np.sign(both["diff"]) != np.sign(both["of_primary"])]
     findings = []
-    for (stimuli, position, metric), cells in found.items():
+    for metric, rows in alone.groupby("metric"):
         sentence = (
-            f"{metric} ({stimuli}, {position}) is at no state above that of permuted pairs in {len(cells)} "
-            "variants x languages"
+            f"{len(rows)} differences of variants by {metric} are not there once each language's mean is "
+            "taken away: they are of offset or scale, not of meaning"
         )
-        where = {"stimuli": [stimuli], "position": [position], "metric": [metric]}
-        claims = _claims(cells, f"alignment by {metric}, or a peak of it", claim=["level", "peak"], **where)
-        evidence = {"sentence": sentence, "smallest_q": _nested(cells)}
-        name = f"at_chance/{stimuli}/{position}/{metric}"
-        findings.append(_finding(name, "medium", cells, evidence, claims))
+        cells = dict.fromkeys(zip(rows.variant_a, rows.language, strict=True))
+        where = {"claim": ["effect"], "metric": [metric]}
+        claims = [Claim(where=where, text=f"an effect that only {metric} shows")]
+        evidence = {"sentence": sentence, "rows": len(rows)}
+        findings.append(_finding(f"scale_dependent/{metric}", "medium", cells, evidence, claims))
     return findings
-
-
-def too_few(table: pd.DataFrame) -> list[Finding]:
-    """Fewer than 20 meanings. table: alignment_summary or variant_effects."""
-    few = table.loc[table["n"] < MIN_CONCEPTS, ["stimuli", "n", "language"]]
-    findings = []
-    for stimuli in dict.fromkeys(few["stimuli"]):
-        rows = few.loc[few["stimuli"] == stimuli]
-        counts = sorted({int(n) for n in rows["n"]})
-        sentence = f"{stimuli}: {counts[0]} meanings; below {MIN_CONCEPTS} an interval over them says little"
-        findings.append(
-            Finding(
-                id=f"too_few_concepts/{stimuli}",
-                severity="medium",
-                languages=list(dict.fromkeys(rows["language"])),
-                variants=[],
-                evidence={"sentence": sentence, "n": counts},
-                blocks=[Claim(where={"stimuli": [stimuli], "n": counts}, text=f"anything about {stimuli}")],
-            )
-        )
-    return findings
-
-
-def unresolved(table: pd.DataFrame) -> list[Finding]:
-    """Rows that too few concepts leave open: the interval reaches chance, or is wider than the effect. One
-    finding for the table, whose claim covers each such row. table: alignment_summary or variant_effects."""
-    kind = "effect" if "diff" in table else "level"
-    rows = table.loc[~resolved(table), ["metric", "language"]]
-    if rows.empty:
-        return []
-    sentence = (
-        f"{len(rows)} of {len(table)} {kind}s have an interval that reaches chance or is wider than they are"
-    )
-    claim = Claim(
-        where={"claim": [kind], "resolved": [False]},
-        text=f"{kind}s whose interval reaches chance, one by one",
-    )
-    return [
-        Finding(
-            id=f"unresolved/{kind}",
-            severity="low",
-            languages=list(dict.fromkeys(rows["language"])),
-            variants=[],
-            evidence={"sentence": sentence, "rows": dict(Counter(rows["metric"]))},
-            blocks=[claim],
-        )
-    ]

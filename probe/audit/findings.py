@@ -12,7 +12,6 @@ languages holds the artifact of each. Some keys are derived instead of looked up
     variant    any of the row's variant, variant_a, variant_b
     state      state or peak_state
     claim      effect, peak or level, by the columns that the table has (or its own column `claim`)
-    resolved   whether the interval is all on one side of chance, and no wider than the distance to it
 """
 
 from collections import defaultdict
@@ -52,18 +51,6 @@ class Finding(BaseModel):
     blocks: list[Claim]
 
 
-def resolved(table: pd.DataFrame) -> pd.Series:
-    """Whether a row's interval is all on one side of chance (0 for a difference, else the column `null`), and
-    half of it is no wider than the distance to chance. False where there is no interval."""
-    name = "diff" if "diff" in table else "value"
-    if not {name, "ci_low", "ci_high"} <= set(table.columns):
-        return pd.Series(False, index=table.index)
-    chance = table["null"].to_numpy() if name == "value" and "null" in table else 0.0
-    value, low, high = (table[column].to_numpy() - chance for column in (name, "ci_low", "ci_high"))
-    one_sided = (low > 0) | (high < 0)
-    return pd.Series(one_sided & ((high - low) / 2 <= np.abs(value)), index=table.index)
-
-
 def _covered(table: pd.DataFrame, where: Mapping[str, list]) -> pd.Series:
     """Which rows a claim covers, keys as the module describes."""
     covered = pd.Series(True, index=table.index)
@@ -71,8 +58,6 @@ def _covered(table: pd.DataFrame, where: Mapping[str, list]) -> pd.Series:
         if key == "claim" and "claim" not in table:
             kind = "effect" if "variant_a" in table else "peak" if "peak_state" in table else "level"
             covered &= kind in values
-        elif key == "resolved":
-            covered &= resolved(table).isin(values)
         elif columns := [table[name] for name in SYNONYMS.get(key, (key,)) if name in table]:
             covered &= np.logical_or.reduce([column.isin(values) | column.isna() for column in columns])
     return covered

@@ -10,7 +10,7 @@ import numpy as np
 from probe import positions
 from probe.errors import ProbeError
 from probe.lens import languages as lenses
-from probe.models import extract as reading
+from probe.models import batching, hooks
 from probe.paths import Paths
 from probe.stimuli.manifest import load_concepts, probe_sentences
 
@@ -51,7 +51,7 @@ def find_head(model: Any) -> Head:
     with (
         torch.inference_mode(),
         _recorded(model) as calls,
-        reading.reading_states(model, lambda s: s) as states,
+        hooks.reading_states(model, lambda s: s) as states,
     ):
         own = model(ids, use_cache=False).logits
     unembedded = [taken for module, taken, _ in calls if module is unembed]
@@ -78,7 +78,7 @@ def _recorded(model: Any) -> Iterator[list[tuple[Any, Any, Any]]]:
     to a tensor."""
     import torch
 
-    inside = {id(module) for block in reading.find_blocks(model) for module in block.modules()}
+    inside = {id(module) for block in hooks.find_blocks(model) for module in block.modules()}
     calls: list[tuple[Any, Any, Any]] = []
 
     def record(module, args, output):
@@ -105,14 +105,14 @@ def lens_probabilities(
 
     device = head.unembed.weight.device
     rows = max(1, LOGITS_AT_ONCE // head.unembed.weight.shape[0])
-    for batch in reading.batches([len(ids) for ids in token_ids], reading.TOKEN_BUDGET):
-        ids, mask = reading.padded([token_ids[i] for i in batch], pad, device)
+    for batch in batching.batches([len(ids) for ids in token_ids], batching.TOKEN_BUDGET):
+        ids, mask = batching.padded([token_ids[i] for i in batch], pad, device)
         within = {text: row for row, text in enumerate(batch)}
         read = np.array([i for i, (text, _) in enumerate(reads) if text in within])
         text, token = ([within[reads[i][0]] for i in read], [reads[i][1] for i in read])
         with (
             torch.inference_mode(),
-            reading.reading_states(model, lambda state, at=(text, token): state[at]) as kept,
+            hooks.reading_states(model, lambda state, at=(text, token): state[at]) as kept,
         ):
             model.base_model(ids, attention_mask=mask, use_cache=False)
         states = torch.cat(kept)  # (n_states * n_read, d_model)

@@ -10,14 +10,13 @@ ITEMWISE  Grams -> Q (n_states, n, n): Q[s, i, j] is what pivot i and target j w
 WHOLE     Grams -> (n_states,): CKA and mutual k-NN compare the two languages' own geometries. Their null
           relabels one language, rows and columns of its Gram together (`relabelled_null`).
 
-`null` and `chance` serve both kinds: no chance level is assumed, each is measured by permutation. What a
-metric cannot measure is a `Refused` with the reason, never a number. Where nothing is left of a sentence
-once the mean of its language is taken away (a constant final token), it shares no direction with anything
-and scores 0.
+No chance level is assumed, each is measured by permutation (`null`). What a metric cannot measure is a
+`Refused` with the reason, never a number. Where nothing is left of a sentence once the mean of its language
+is taken away (a constant final token), it shares no direction with anything and scores 0.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 
 import numpy as np
@@ -27,11 +26,11 @@ from probe.stats import resampling
 
 MARGIN_K = 4  # neighbours of the margin, as in LASER's xsim
 KNN_MAX = 10  # neighbours of mutual k-NN, as in platonic-rep, where there are sentences enough
-BIASED_CKA_CHANCE = 0.05  # what unrelated data may score at most
 MANY = 50  # above so many sentences ...
 FEW_PERMUTATIONS = 200  # ... a relabelled null takes so many: one costs n^2, and p is still resolved to 0.005
 CACHED = 2**16  # cells that are relabelled at once: what a core keeps near it
-DECIMALS = 12  # cosines that differ by less differ by the order of summation: they are tied
+DECIMALS = 5  # cosines that agree to so many are tied: a processor, not the model, tells closer ones apart
+COLUMN_BITS = 24  # of a whole number that holds a score and its column
 LOST = 1e-12  # share of a squared length that float32 vectors keep, by rounding, when they are all the same
 
 
@@ -46,12 +45,15 @@ class Grams:
     cross[s, i, j] is pivot sentence i with target sentence j; matched pairs are on its diagonal. All squared
     lengths (the diagonals of `pivot` and `target`) are finite and above 0. States may be measured in blocks,
     for no metric looks from one state at another: s = 0 is then the network's state `first_state`.
+    rivals: axis searched -> (n_states, n, m) centred cosines of the sentences that search with m more that
+    they may find, beside the n.
     """
 
     pivot: np.ndarray
     cross: np.ndarray
     target: np.ndarray
     first_state: int = 0
+    rivals: Mapping[int, np.ndarray] = field(default_factory=dict)
 
     @property
     def n(self) -> int:
@@ -63,36 +65,55 @@ class Grams:
         return _divided(self.cross, _own(self.pivot), _own(self.target))
 
     @cached_property
+    def centred(self) -> np.ndarray:
+        """(n_states, n, n) cosines of all pairs less their languages' means, see `centred_cosine`."""
+        rows, columns = (_centred_lengths(gram) for gram in (self.pivot, self.target))
+        return _divided(_doubly_centred(self.cross), rows, columns)
+
+    @cached_property
     def ranks(self) -> dict[int, np.ndarray]:
-        """axis searched -> int32 (n_states, n, n), see `reciprocal_rank`; dear to sort, so done once."""
-        score = _ties_tied(self.similarity)
-        return {
-            axis: np.stack([np.moveaxis(_at_least(np.moveaxis(each, axis, -1)), -1, axis) for each in score])
-            for axis in (TO_TARGET, TO_PIVOT)
-        }
+        """axis searched -> (n_states, n, n) mid-rank by raw cosine, see `reciprocal_rank`."""
+        return {axis: _searched(self.similarity, axis) for axis in (TO_TARGET, TO_PIVOT)}
 
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """One language: vectors float64 (n_states, n, d_model), their inner products (n_states, n, n)."""
+    """One language: vectors float64 (n_states, n, d_model), their inner products (n_states, n, n), and the
+    centred, unit vectors (n_states, m, d_model) of further sentences that may be found instead."""
 
     vectors: np.ndarray
     gram: np.ndarray
     first_state: int = 0
+    rivals: np.ndarray | None = None
+
+    @cached_property
+    def directions(self) -> np.ndarray:
+        return directions(self.vectors)
 
 
-def side(vectors: np.ndarray, name: str, first_state: int = 0) -> Side:
+def side(vectors: np.ndarray, name: str, first_state: int = 0, rivals: np.ndarray | None = None) -> Side:
     """What all pairings of one language share, so that the pivot's is worked out once.
 
-    vectors: (n, n_states, d_model), the states from `first_state` on. Raises ValueError where a vector is
-    zero or not finite, naming its row, its state and the side.
+    vectors: (n, n_states, d_model), the states from `first_state` on; rivals: (m, n_states, d_model). Raises
+    ValueError where a vector is zero or not finite, naming its row, its state and the side.
     """
     exact = np.ascontiguousarray(vectors.swapaxes(0, 1), np.float64)
     with np.errstate(invalid="ignore"):  # told below, by row
         gram = np.stack([each @ each.T for each in exact])
     for state, each in enumerate(gram, first_state):
         _require_direction(np.diagonal(each), f"of the {name} at state {state}")
-    return Side(exact, gram, first_state)
+    others = (
+        None if rivals is None or not len(rivals) else directions(rivals.swapaxes(0, 1).astype(np.float64))
+    )
+    return Side(exact, gram, first_state, others)
+
+
+def directions(vectors: np.ndarray) -> np.ndarray:
+    """(n_states, n, d_model): less their mean, and of length 1; 0 where nothing but rounding is left."""
+    centred = vectors - vectors.mean(axis=1, keepdims=True)
+    own, left = (np.einsum("snd,snd->sn", each, each) for each in (vectors, centred))
+    length = np.where(left > LOST * own, np.sqrt(left), np.inf)
+    return centred / length[..., None]
 
 
 def paired(pivot: Side, target: Side) -> Grams:
@@ -100,7 +121,13 @@ def paired(pivot: Side, target: Side) -> Grams:
     if pivot.vectors.shape != target.vectors.shape:
         raise ValueError(f"{pivot.vectors.shape} and {target.vectors.shape} are not matched sentences")
     cross = np.stack([p @ t.T for p, t in zip(pivot.vectors, target.vectors, strict=True)])
-    return Grams(pivot.gram, cross, target.gram, pivot.first_state)
+    rivals = {}
+    if pivot.rivals is not None and target.rivals is not None:
+        rivals = {
+            TO_TARGET: pivot.directions @ target.rivals.swapaxes(1, 2),
+            TO_PIVOT: target.directions @ pivot.rivals.swapaxes(1, 2),
+        }
+    return Grams(pivot.gram, cross, target.gram, pivot.first_state, rivals)
 
 
 def grams(pivot: np.ndarray, target: np.ndarray) -> Grams:
@@ -142,37 +169,15 @@ def _divided(products: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.
 # What a metric needs
 
 NEEDS = {
+    "rank": (3, "two centred sentences point in opposite directions whatever they say"),
     "cosine": (1, ""),
     "excess": (2, "one sentence has no mismatched pair"),
     "centred_cosine": (3, "two centred sentences point in opposite directions whatever they say"),
-    "centred_excess": (3, "two centred sentences point in opposite directions whatever they say"),
     "margin": (MARGIN_K + 1, f"the {MARGIN_K} nearest of a sentence would be all there are"),
     "xsim": (MARGIN_K + 1, f"the {MARGIN_K} nearest of a sentence would be all there are"),
     "cka": (4, "the unbiased HSIC divides by n - 3"),
     "mutual_knn": (4, "a neighbourhood of a quarter of the sentences would be empty"),
 }
-
-
-def refuse(metric: str, n: int, d: int) -> None:
-    """Raises Refused, with the reason, where the metric degenerates for n sentences of d dimensions.
-
-    Knows the metrics of this module and two that it never offers at the sizes of this study:
-    `whitened_cosine` (n <= d) and `biased_cka` (independent Gaussian data score about d / (n + d), which
-    must not exceed BIASED_CKA_CHANCE). Raises KeyError for any other name.
-    Source: Murphy et al. 2024, "Correcting Biased Centered Kernel Alignment Measures".
-    """
-    if metric == "whitened_cosine" and n <= d:
-        raise Refused(
-            f"whitened_cosine with n = {n} <= d = {d}: whitening makes every sentence equally far from every "
-            "other, whatever was measured"
-        )
-    if metric == "biased_cka" and d / (n + d) > BIASED_CKA_CHANCE:
-        raise Refused(
-            f"biased_cka with n = {n}, d = {d}: unrelated data score about {d / (n + d):.2f}; use cka"
-        )
-    if metric not in {*ITEMWISE, *WHOLE, "whitened_cosine", "biased_cka"}:
-        raise KeyError(metric)
-    _require_enough(metric, n)
 
 
 def _require_enough(metric: str, n: int) -> None:
@@ -203,10 +208,11 @@ def excess_cosine(grams: Grams) -> np.ndarray:
     Source: Wu et al. 2024, "The Semantic Hub Hypothesis" (matched against unmatched pairs).
     """
     _require_enough("excess", grams.n)
-    return _beyond_others(grams.similarity)
+    return beyond_others(grams.similarity)
 
 
-def _beyond_others(score: np.ndarray) -> np.ndarray:
+def beyond_others(score: np.ndarray) -> np.ndarray:
+    """(n_states, n, n): each pair's score less those of its row and column; see `excess_cosine`."""
     n = score.shape[-1]
     return _doubly_centred(score) * (n / (n - 1))
 
@@ -226,8 +232,7 @@ def centred_cosine(grams: Grams) -> np.ndarray:
     Source: Mu and Viswanath 2018, "All-but-the-Top" (the mean); Libovicky et al. 2020 (per language).
     """
     _require_enough("centred_cosine", grams.n)
-    rows, columns = (_centred_lengths(gram) for gram in (grams.pivot, grams.target))
-    return _divided(_doubly_centred(grams.cross), rows, columns)
+    return grams.centred
 
 
 def _doubly_centred(gram: np.ndarray) -> np.ndarray:
@@ -240,16 +245,6 @@ def _centred_lengths(gram: np.ndarray) -> np.ndarray:
     means = gram.mean(axis=-1)
     left = _own(gram) - 2 * means + means.mean(axis=-1, keepdims=True)
     return np.where(left > LOST * _own(gram), left, 0.0)
-
-
-def centred_excess(grams: Grams) -> np.ndarray:
-    """`excess_cosine` of the centred cosines, in [-2, 2]; chance is exactly 0.
-
-    Centred sentences sum to nothing, so mismatched pairs score about -1 / (n - 1) of what matched ones do,
-    and this is close to n / (n - 1) times the centred cosine: it adds an exact zero, hardly anything else.
-    Raises Refused for n < 3.
-    """
-    return _beyond_others(centred_cosine(grams))
 
 
 # Itemwise: retrieval
@@ -267,17 +262,33 @@ def _alone_on_top(score: np.ndarray, axis: int) -> np.ndarray:
     return (top & (top.sum(axis=axis, keepdims=True) == 1)).astype(np.float64)
 
 
-def _at_least(score: np.ndarray) -> np.ndarray:
-    """int32 (m, n): how many of its row score at least what each cell of `score` does, itself included."""
+def mid_ranks(score: np.ndarray, rivals: np.ndarray | None = None) -> np.ndarray:
+    """The place of each cell in its row, 1 the best; cells that tie share the mean of their places.
+
+    score: (..., n), in [-1, 1]. rivals: (..., m) that compete in the row and are given no place. Returns
+    (..., n).
+    """
     n = score.shape[-1]
-    order = score.argsort(axis=-1)
-    ordered = np.take_along_axis(score, order, axis=-1)
-    below = np.zeros(score.shape, np.int32)  # where, in order, the run of its equals begins
-    begins = np.where(ordered[:, 1:] != ordered[:, :-1], np.arange(1, n, dtype=np.int32), 0)
-    np.maximum.accumulate(begins, axis=-1, out=below[:, 1:])
-    count = np.empty_like(below)
-    np.put_along_axis(count, order, n - below, axis=-1)
-    return count
+    pool = score if rivals is None else np.concatenate([score, rivals], axis=-1)
+    width = pool.shape[-1]
+    # Value and column in one whole number: sorting those is several times faster than argsort.
+    keys = (np.rint(pool * 10**DECIMALS).astype(np.int64) << COLUMN_BITS) + np.arange(width)
+    keys.sort(axis=-1)
+    values, columns = keys >> COLUMN_BITS, keys & (2**COLUMN_BITS - 1)
+    differs = values[..., 1:] != values[..., :-1]
+    places = np.arange(width)
+    begins, ends = np.zeros(keys.shape, np.int64), np.full(keys.shape, width - 1)
+    np.maximum.accumulate(np.where(differs, places[1:], 0), axis=-1, out=begins[..., 1:])
+    backwards = np.where(differs, places[:-1], width - 1)[..., ::-1]
+    ends[..., :-1] = np.minimum.accumulate(backwards, axis=-1)[..., ::-1]
+    place = np.empty(keys.shape)
+    np.put_along_axis(place, columns, width - (begins + ends) / 2, axis=-1)
+    return place[..., :n]
+
+
+def _searched(score: np.ndarray, axis: int, rivals: np.ndarray | None = None) -> np.ndarray:
+    """`mid_ranks` among those that are searched along the axis. rivals: (n_states, n, m), of who searches."""
+    return np.moveaxis(mid_ranks(np.moveaxis(score, axis, -1), rivals), -1, axis)
 
 
 def precision_at_1(grams: Grams, axis: int) -> np.ndarray:
@@ -290,14 +301,33 @@ def precision_at_1(grams: Grams, axis: int) -> np.ndarray:
 
 
 def reciprocal_rank(grams: Grams, axis: int) -> np.ndarray:
-    """Q_ij = 1 / how many candidates along the axis score at least what S_ij does, itself included; (0, 1].
+    """Q_ij = 1 / the rank of the pair among the candidates along the axis, ties sharing their places; (0, 1].
 
-    Ties count against. Its mean is the MRR; chance is (1 + 1/2 + ... + 1/n) / n, less with ties. Raises
-    Refused for n < 2.
+    Its mean is the MRR; chance is about (1 + 1/2 + ... + 1/n) / n. Raises Refused for n < 2.
     Source: Voorhees 1999, "The TREC-8 Question Answering Track Report".
     """
     _require_enough("retrieval", grams.n)
     return 1 / grams.ranks[axis]
+
+
+def rank(grams: Grams) -> np.ndarray:
+    """Q_ij = log2(candidates / rank of the partner), in bits, by centred cosine; the mean of both directions.
+
+    Candidates are the n sentences of the other language and the rivals that `grams` knows. In [0, log2 of the
+    candidates], which is the ceiling; chance is about 1.44 = log2(e). It looks at the order only: no scale of
+    a space, and no offset of a language, moves it. Raises Refused for n < 3.
+    """
+    _require_enough("rank", grams.n)
+    bits = np.zeros_like(grams.centred)
+    for axis in (TO_TARGET, TO_PIVOT):
+        place = _searched(grams.centred, axis, grams.rivals.get(axis))
+        bits += np.log2(candidates(grams) / place) / 2
+    return bits
+
+
+def candidates(grams: Grams) -> int:
+    """Among how many sentences `rank` looks for the partner."""
+    return grams.n + (grams.rivals[TO_TARGET].shape[-1] if grams.rivals else 0)
 
 
 def _both(metric: Callable[[Grams, int], np.ndarray], grams: Grams) -> np.ndarray:
@@ -356,7 +386,7 @@ def xsim(grams: Grams) -> np.ndarray:
 # Whole samples: two geometries
 
 
-def _u_centred(gram: np.ndarray) -> np.ndarray:
+def u_centred(gram: np.ndarray) -> np.ndarray:
     """The Gram with its diagonal left out and rows that sum to 0: <A, B> / (n (n - 3)) of two of them is the
     unbiased HSIC. Exactly 0 where all the sentences are one.
 
@@ -384,7 +414,7 @@ def cka(grams: Grams) -> np.ndarray:
     Estimation" (unbiased HSIC); Murphy et al. 2024 (its use here).
     """
     _require_enough("cka", grams.n)
-    pivot, target = _u_centred(grams.pivot), _u_centred(grams.target)
+    pivot, target = u_centred(grams.pivot), u_centred(grams.target)
     return _ratio(*((a * b).sum(axis=(-2, -1)) for a, b in _products(pivot, target)))
 
 
@@ -426,7 +456,7 @@ def _cka_without_each(grams: Grams) -> np.ndarray:
     the raw one. Its rows sum to 0, hence without i they sum to -A_ji and the whole still to 0, and the
     formula leaves <A, B> - 2 (n - 2) / (n - 3) sum_j A_ij B_ij, up to a factor that cancels in the ratio.
     """
-    pivot, target = _u_centred(grams.pivot), _u_centred(grams.target)
+    pivot, target = u_centred(grams.pivot), u_centred(grams.target)
     share = 2 * (grams.n - 2) / (grams.n - 3)
     rows = [(a * b).sum(axis=-1) for a, b in _products(pivot, target)]
     return _ratio(*(row.sum(axis=-1, keepdims=True) - share * row for row in rows))
@@ -496,7 +526,7 @@ def relabelled_null(pivot: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def _cka_null(grams: Grams) -> np.ndarray:
-    pivot, target = _u_centred(grams.pivot), _u_centred(grams.target)
+    pivot, target = u_centred(grams.pivot), u_centred(grams.target)
     lengths = [(side**2).sum(axis=(-2, -1)) for side in (pivot, target)]
     # Both are symmetric: half of the cells, twice.
     return _ratio(2 * relabelled_null(np.triu(pivot), target), *lengths)
@@ -513,7 +543,7 @@ ITEMWISE: dict[str, Callable[[Grams], np.ndarray]] = {
     "cosine": cosine,
     "excess": excess_cosine,
     "centred_cosine": centred_cosine,
-    "centred_excess": centred_excess,
+    "rank": rank,
     "p1_to_target": lambda grams: precision_at_1(grams, TO_TARGET),
     "p1_to_pivot": lambda grams: precision_at_1(grams, TO_PIVOT),
     "p1": lambda grams: _both(precision_at_1, grams),
@@ -537,11 +567,6 @@ def null(metric: str, grams: Grams) -> np.ndarray:
         _require_enough(metric, grams.n)
         return _WHOLE_NULLS[metric](grams)
     return resampling.permuted_matched(ITEMWISE[metric](grams))
-
-
-def chance(metric: str, grams: Grams) -> np.ndarray:
-    """(n_states,): the metric's chance level on this very sample, the mean of its permutation null."""
-    return null(metric, grams).mean(axis=0)
 
 
 # On similarity matrices, with weights

@@ -1,34 +1,15 @@
-"""Intervals and nulls: concepts (or sentences) are what is resampled, never single cells."""
+"""Intervals and nulls: meanings, in their groups, are what is resampled, never single cells."""
 
 from collections.abc import Callable
 from functools import cache
-from itertools import product
 
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.stats import false_discovery_control, norm
 from scipy.stats import t as student_t
 
-N_RESAMPLES = 2000
-CONFIDENCE = 0.95
-SEED = 20
-ROUNDING = 1e-12  # scores are of order one: what differs by less differs by the order of summation
-
-
-@cache
-def bootstrap_weights(n: int) -> np.ndarray:
-    """(N_RESAMPLES, n): how often each of n concepts is drawn. Redrawn where fewer than two differ, for
-    then nothing is left to be mismatched."""
-    rng = np.random.default_rng(SEED)
-    weights = rng.multinomial(n, np.full(n, 1 / n), size=N_RESAMPLES)
-    while (alone := (weights > 0).sum(axis=1) < 2).any():
-        weights[alone] = rng.multinomial(n, np.full(n, 1 / n), size=int(alone.sum()))
-    return weights.astype(np.float64)
-
-
-def jackknife_weights(n: int) -> np.ndarray:
-    """(n, n): each concept left out once."""
-    return np.ones((n, n)) - np.eye(n)
+from probe.stats.groups import N_RESAMPLES, SEED, Groups, as_groups
+from probe.stats.inference import CONFIDENCE, ROUNDING
 
 
 def bca_interval(
@@ -81,32 +62,51 @@ def attained_quantile(values: np.ndarray, share: float) -> np.ndarray:
 
 
 def interval(
-    statistic: Callable[[np.ndarray], np.ndarray], n: int
+    statistic: Callable[[np.ndarray], np.ndarray], groups: Groups | int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(estimate, low, high) of a statistic of concept weights (m, n) -> (m, k)."""
-    estimate = statistic(np.ones((1, n)))[0]
-    low, high = bca_interval(estimate, statistic(bootstrap_weights(n)), statistic(jackknife_weights(n)))
-    return estimate, low, high
+    """(estimate, low, high) of a statistic of the weights of meanings, (m, n) -> (m, k): 95 % BCa, whole
+    groups of the coarsest factor drawn at a time. A number stands for that many independent meanings."""
+    groups = as_groups(groups)
+    estimate = statistic(np.ones((1, groups.n)))[0]
+    resampled, jackknifed = statistic(groups.bootstrap_weights), statistic(groups.jackknife_weights)
+    return estimate, *bca_interval(estimate, resampled, jackknifed)
 
 
 @cache
-def _permutations(n: int) -> csr_array:
-    """(N_RESAMPLES, n * n): row r averages the n cells that the r-th random pairing picks."""
-    rng = np.random.default_rng(SEED)
-    orders = rng.permuted(np.tile(np.arange(n), (N_RESAMPLES, 1)), axis=1)
+def _permutations(n: int, resamples: int) -> csr_array:
+    """(resamples, n * n): row r averages the n cells that the r-th random pairing picks."""
+    return _picked(np.random.default_rng(SEED).permuted(np.tile(np.arange(n), (resamples, 1)), axis=1))
+
+
+def _picked(orders: np.ndarray) -> csr_array:
+    resamples, n = orders.shape
     cells = (np.arange(n) * n + orders).ravel()
-    ends = np.arange(N_RESAMPLES + 1) * n
-    return csr_array((np.full(len(cells), 1 / n), cells, ends), shape=(N_RESAMPLES, n * n))
+    return csr_array(
+        (np.full(len(cells), 1 / n), cells, np.arange(resamples + 1) * n), shape=(resamples, n * n)
+    )
 
 
-def permuted_matched(similarity: np.ndarray) -> np.ndarray:
-    """What `metrics.matched` would be if the pairing said nothing: the targets permuted, by the same
+def permuted_matched(
+    similarity: np.ndarray, resamples: int = N_RESAMPLES, strata: np.ndarray | None = None
+) -> np.ndarray:
+    """The mean of the matched cells if the pairing said nothing: the targets permuted, by the same
     permutations for all states, so that the maximum over states has a null too.
 
-    similarity: (n_states, n, n). Returns (N_RESAMPLES, n_states).
+    similarity: (n_states, n, n). strata: int (n,); with them targets change places within a stratum only.
+    Returns (resamples, n_states).
     """
     n_states, n, _ = similarity.shape
-    return _permutations(n) @ similarity.reshape(n_states, n * n).T
+    chosen = _permutations(n, resamples) if strata is None else _picked(_within(strata, resamples))
+    return chosen @ similarity.reshape(n_states, n * n).T
+
+
+def _within(strata: np.ndarray, resamples: int) -> np.ndarray:
+    rng = np.random.default_rng(SEED)
+    orders = np.tile(np.arange(len(strata)), (resamples, 1))
+    for stratum in np.unique(strata):
+        members = np.flatnonzero(strata == stratum)
+        orders[:, members] = rng.permuted(np.tile(members, (resamples, 1)), axis=1)
+    return orders
 
 
 def p_value(observed: np.ndarray, null: np.ndarray) -> np.ndarray:
@@ -155,56 +155,6 @@ def max_statistic_p(observed: np.ndarray, null: np.ndarray) -> tuple[np.ndarray,
         1 + len(null)
     )
     return adjusted, float(adjusted.min())
-
-
-@cache
-def _signs(n: int) -> tuple[np.ndarray, bool]:
-    """((m, n) of +1 and -1, whether they are all there are): all 2**n where that is at most N_RESAMPLES."""
-    if 2**n <= N_RESAMPLES:
-        return np.array(list(product((1.0, -1.0), repeat=n))), True
-    return np.random.default_rng(SEED).choice((1.0, -1.0), size=(N_RESAMPLES, n)), False
-
-
-def sign_flip(differences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Paired two-sided test that the mean difference is zero: under the null, each meaning's difference is
-    as likely to have the other sign.
-
-    differences: (n, k), row i of one meaning, a column per state (or per state and language): all columns
-    are flipped together. Returns (p (k,), adjusted (k,)), both in (0, 1]; the second is single-step over all
-    columns by the maximum of the standardised means. Exact over all 2**n flips where there are at most
-    N_RESAMPLES of them (n <= 10), add-one over N_RESAMPLES random ones else. Fewer than six meanings cannot
-    reach p < 0.05. A column of zeros has p = 1. Raises ValueError where n < 1 or a value is not finite.
-    Source: Fisher 1935, "The Design of Experiments", section 21; Westfall and Young 1993 for the maximum.
-    """
-    _require_finite(differences)
-    if len(differences) < 1:
-        raise ValueError("a paired test needs at least one pair")
-    signs, exact = _signs(len(differences))
-    # The sum of squares does not change with the signs, so this is the null's own standard deviation.
-    spread = np.sqrt((differences**2).sum(axis=0))
-    scale = np.where(spread > ROUNDING, spread, np.inf)
-    observed, null = np.abs(differences.sum(axis=0)) / scale, np.abs(signs @ differences) / scale
-    added = 0 if exact else 1  # all the flips hold the observed one already
-    counts = (null >= observed - 1e-9).sum(axis=0), _reached_by_maximum(observed, null)
-    alone, together = ((added + count) / (added + len(signs)) for count in counts)
-    return alone, together
-
-
-def holm(p: np.ndarray) -> np.ndarray:
-    """Adjusted p: the smallest family-wise error rate at which each test is rejected, step-down.
-
-    p: (m,) in [0, 1]. Returns (m,) in [0, 1], valid under any dependence. Raises ValueError outside [0, 1],
-    NaN included.
-    Source: Holm 1979, "A Simple Sequentially Rejective Multiple Test Procedure".
-    """
-    p = np.asarray(p, dtype=np.float64)
-    if not ((p >= 0) & (p <= 1)).all():
-        raise ValueError("p-values lie in [0, 1]")
-    order = np.argsort(p, kind="stable")
-    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(stepped, 1)
-    return adjusted
 
 
 def benjamini_hochberg(p: np.ndarray) -> np.ndarray:

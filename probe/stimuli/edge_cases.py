@@ -10,7 +10,7 @@ import json
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -123,7 +123,7 @@ def stimuli(cases: Sequence[RouterCase]) -> list[EdgeCase]:
     made = []
     for case in cases:
         language, name = case.language_ground_truth, f"edge_{case.test_id.removeprefix('P1-')}"
-        shared = {"reference_id": case.test_id, "failure_category": case.failure_category}
+        shared: dict[str, Any] = {"reference_id": case.test_id, "failure_category": case.failure_category}
         made += [
             EdgeCase(stimulus_id=name, language=language, text=case.input, role="input", **shared),
             EdgeCase(stimulus_id=f"{name}_clean", language=language, text=case.clean, role="clean", **shared),

@@ -65,10 +65,17 @@ class Stimulus(BaseModel):
     stimulus_id: Annotated[str, AfterValidator(_safe_id)]
     language: LanguageCode
     text: Text
+    groups: dict[str, str | list[str]] = {}  # what makes it depend on others: see probe.stats.groups
 
     @property
     def meaning(self) -> str:
         raise NotImplementedError
+
+    @property
+    def stratum(self) -> str | None:
+        """What its meaning is about, as far as is known: mismatched pairs of one stratum share the topic."""
+        shared = (self.groups.get(name) for name in ("topic", "document", "article", "frame"))
+        return next((value for value in shared if isinstance(value, str)), None)
 
 
 class ProbeSentence(Stimulus):
@@ -96,6 +103,10 @@ class FloresSentence(Stimulus):
     @property
     def meaning(self) -> str:
         return f"{self.flores_index:04d}"
+
+    @property
+    def stratum(self) -> str | None:
+        return self.topic or super().stratum
 
 
 class ParallelSentence(Stimulus):

@@ -27,8 +27,8 @@ from probe.errors import ProbeError
 from probe.families import load_family
 from probe.languages import LANGUAGES, PIVOT, TARGETS
 from probe.lens import languages as lens
-from probe.models import extract as reading
 from probe.models import head as unembedding
+from probe.models import hooks
 from probe.paths import REPOSITORY, Paths
 from probe.stats import resampling
 from probe.stimuli.manifest import load_concepts, probe_sentences
@@ -151,7 +151,7 @@ def test_a_planted_switch_of_language_is_found_at_its_block(causal, tokenizer, p
 
         return write
 
-    blocks = reading.find_blocks(model)
+    blocks = hooks.find_blocks(model)
     handles = [blocks[k - 1].register_forward_hook(writer(*what)) for k, what in write.items()]
     try:
         found = unembedding.lens(model, tokenizer, "The child drinks", {"C10": word})

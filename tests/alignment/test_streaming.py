@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probe.activations.store import Activations, ActivationStore
+from probe.activations.store import ActivationStore
+from probe.activations.writer import ActivationWriter
 from probe.alignment import cells as alignment
 from probe.conventions import POSITIONS
 from probe.languages import PIVOT
+from probe.models.extract import Activations
 from probe.paths import REPOSITORY
 from probe.stats import metrics
 from probe.stimuli.manifest import Manifest, ParallelSentence
@@ -47,10 +49,11 @@ def store_of(world: synthetic.World, folder: Path) -> ActivationStore:
     read = [{"last": 1, "content": 1, "mean": [0, 1]}] * len(stimuli)
     tokens = [[2 * i, 2 * i + 1] for i in range(len(stimuli))]
     activations = Activations(positions, normed, tokens, read)
-    store = ActivationStore(folder)
-    with store.writing({"model": "synthetic", "revision": "none"}, {}):
-        store.write_shard("shard-00000", [s.stimulus_id for s in stimuli], activations)
-    return store
+    writer = ActivationWriter(folder)
+    with writer.locked():
+        writer.begin({"model": "synthetic", "revision": "none"}, {})
+        writer.write_shard("shard-00000", [s.stimulus_id for s in stimuli], activations)
+    return ActivationStore(folder)
 
 
 @pytest.fixture

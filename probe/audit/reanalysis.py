@@ -15,12 +15,15 @@ import pandas as pd
 from probe import files, tables
 from probe.alignment import effects, peaks
 from probe.alignment.commitment import commitment_matrix, commitment_sensitivity, commitment_states
+from probe.alignment.multiplicity import over_languages
 from probe.audit import checks as audit
 from probe.audit import findings
+from probe.audit.door import describe
 from probe.audit.findings import Claim, Finding
 from probe.errors import ProbeError
 from probe.paths import REPOSITORY, Paths
 from probe.stats import resampling
+from probe.stats.groups import Groups
 from probe.stimuli.manifest import load_concepts
 
 FALL_FROM = 5 / 6  # of the depth: the fall of the published 37 states is told from state 30
@@ -186,15 +189,14 @@ def no_null(published: Published) -> Finding:
     )
 
 
-def audited(published: Published, table: pd.DataFrame) -> list[Finding]:
-    """What the auditor can say of curves and of their differences, the `table` of variant effects."""
+def audited(published: Published) -> list[Finding]:
+    """What the auditor can say of curves."""
     post_norm = {
         (variant, language): values
         for variant, by_language in published.post_norm.items()
         for language, values in by_language.items()
     }
-    found = audit.audit(audit.Evidence(scores=published.scores, post_norm=post_norm, effects=table))
-    found += [*audit.too_few(_cells(published)), no_null(published)]
+    found = [*audit.audit(audit.Evidence(scores=published.scores, post_norm=post_norm)), no_null(published)]
     if not post_norm:
         found += audit.last_step_jump(published.scores)
     return audit.ordered(found)
@@ -209,28 +211,29 @@ def first_state(published: Published, found: list[Finding]) -> int:
 
 def variant_effects(published: Published) -> pd.DataFrame:
     """Every pair of variants, the later in the file minus the earlier: mean difference per language and
-    state, BCa interval over concepts, sign-flip p, and q over the whole table."""
+    state, with interval and p over concepts. All of it describes: a raw cosine moves with the offset of a
+    language and with how crowded the space is, and the file holds nothing that would tell these from
+    meaning."""
     variants = list(published.curves)
     tables = [
-        effects.tested(
+        effects.assess_contrast(
             effects.Contrast(
                 a,
                 b,
                 "simple",
                 "",
                 {lang: published.curves[a][lang] - published.curves[b][lang] for lang in published.languages},
-            )
+            ),
+            Groups.independent(len(published.concepts)),
         )
         for place, a in enumerate(variants)
         for b in variants[:place]
     ]
-    columns = [name for name in effects.COLUMNS if name not in ("reference", "placebo")]
     if not tables:
-        return pd.DataFrame(columns=columns)
+        return pd.DataFrame()
     table = pd.concat(tables, ignore_index=True).round(9)  # below is the noise of summation
-    table = table.assign(stimuli=STIMULI, position=published.position, metric=METRIC)
-    table["q_value"] = resampling.benjamini_hochberg(table["p_value"].to_numpy())
-    return table.loc[:, columns]
+    table = over_languages(table, ["variant_a", "variant_b"]).drop(columns=["reference", "placebo"])
+    return describe(table.assign(stimuli=STIMULI, position=published.position, metric=METRIC), "no_null")
 
 
 def last_steps(published: Published) -> dict[str, dict[str, float]]:
@@ -335,7 +338,7 @@ def reanalyse(path: Path, out: Path, threshold: float, consecutive: int) -> str:
     if len(published.concepts) < 2:
         raise ProbeError(f"{path}: one concept has no interval and no test")
     table = variant_effects(published)
-    found = audited(published, table)
+    found = audited(published)
     start = first_state(published, found)
     summary = summarise(published, table, found, start, threshold, consecutive)
     metadata = files.provenance(
@@ -346,9 +349,9 @@ def reanalyse(path: Path, out: Path, threshold: float, consecutive: int) -> str:
             "seed": resampling.SEED,
         },
         inputs={path.name: files.sha256(path)},
-        interval="95 % BCa bootstrap over concepts",
+        interval="95 % over concepts",
         p_value=effects.P_VALUE,
-        q_value="Benjamini-Hochberg over all rows of the table: pairs of variants, languages and states",
+        q_value=effects.Q_VALUE,
         peaks=f"looked for from state {start} on",
     )
     names = concept_names(published.concepts)
@@ -356,8 +359,8 @@ def reanalyse(path: Path, out: Path, threshold: float, consecutive: int) -> str:
     tables.COMMITMENT.write(out, matrix, metadata)
     tables.SENSITIVITY.write(out, sensitivity(published, start), metadata)
     tables.EFFECTS.write(out, table, metadata)
-    shapes = peaks.peaks_table(published.curves, published.position, METRIC, start)
-    tables.PEAKS.write(out, shapes, metadata)
+    shapes = peaks.peaks_table(published.curves, len(published.concepts), published.position, METRIC, start)
+    tables.PEAKS.write(out, describe(shapes, "no_null"), metadata)
     findings.write(out, found, metadata)
     written = files.write_json(out / "reanalysis.json", summary, metadata)
     return f"{_told(summary, found)}\n{written}: {findings.counted(found)} findings"
