@@ -5,16 +5,13 @@ from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
-from probe.alignment.effects import PLACEBO
-from probe.conventions import PRIMARY_POSITION
-from probe.errors import ProbeError
+from probe.audit.door import claimable
+from probe.conventions import PRIMARY_METRIC, PRIMARY_POSITION
 from probe.families import Family, load_family
-from probe.languages import LANGUAGES, label
+from probe.languages import label
 from probe.paths import Paths
-from probe.tables import EDGE_CATEGORIES, EFFECTS
+from probe.tables import EDGE_CATEGORIES, REGIONAL
 
-METRIC = "excess"
-LEVEL = 0.05
 # A variant copes with a category where it may lose, beyond the baseline, at most this share of what the
 # baseline has to lose: of the closeness of the clean forms to their meaning. A fifth is far less than what is
 # feared of the categories; a margin in the measure's own units would mean another thing in each family.
@@ -70,32 +67,16 @@ def emphasised(family: Family) -> Policy:
     return Policy(family.name, family.baseline, variants, f"the languages that {family.name} emphasises")
 
 
-def measured(family: Family, effects: pd.DataFrame, source: str) -> tuple[dict[str, str], str]:
-    """The emphasised variants that demonstrably help by language, and the source with what was read of it.
+def measured(family: Family, regional: pd.DataFrame) -> dict[str, str]:
+    """Language -> variant: those that a variant emphasises, where it may be said of it that it changed them
+    more than the others. The rest goes to the baseline.
 
-    effects: variant_effects.csv. What is read is the difference in differences of excess alignment at the
-    mean position, against the strictest reference there is (control and placebo languages, else one of them),
-    on the kind of stimuli with most meanings, at the state where it is largest. A variant helps a language
-    where that is positive with its interval clear of 0, q < 0.05, p < 0.05 for the largest of all states (the
-    state was chosen), and where it is larger than what any of the variant's placebo languages shows: that is
-    how far the contrast can be wrong, so a placebo language is never given the variant.
+    regional: regional.csv, judged. It speaks of a variant, not of one of its languages.
     """
-    regional = [variant for variant in family.default_variants if family.variants[variant].emphasises]
-    measure = (effects.position == PRIMARY_POSITION) & (effects.metric == METRIC)
-    did = effects.loc[(effects.contrast == "did") & measure & effects.variant_a.isin(regional)]
-    if did.empty:
-        return {}, f"{source}, which has no difference in differences"
-    reference = max(did.reference.unique(), key=lambda name: (PLACEBO in name, "control" in name))
-    did = did.query("reference == @reference")
-    stimuli = did.loc[did.n.idxmax(), "stimuli"]
-    did = did.query("stimuli == @stimuli")
-    peaks = did.loc[did.groupby(["variant_a", "language"])["diff"].idxmax()]
-    limit = peaks[peaks.placebo].groupby("variant_a")["diff"].max()
-    shown = (peaks.ci_low > 0) & (peaks.q_value < LEVEL) & (peaks.p_max < LEVEL)
-    above = peaks["diff"] > peaks.variant_a.map(limit).fillna(0.0)
-    helpful = peaks[~peaks.placebo & shown & above & peaks.language.isin(LANGUAGES)].sort_values("diff")
-    variants = dict(zip(helpful.language, helpful.variant_a, strict=True))
-    return variants, f"{source} ({stimuli}, did against {reference})"
+    own = regional[(regional.metric == PRIMARY_METRIC) & (regional.position == PRIMARY_POSITION)]
+    shown = set(own.variant[claimable(own)])
+    meant = emphasised(family).variants
+    return {language: variant for language, variant in meant.items() if variant in shown}
 
 
 def coping(categories: pd.DataFrame, baseline: str) -> dict[tuple[str, str], Coping]:
@@ -130,12 +111,9 @@ def load_policy(family_name: str, paths: Paths | None = None) -> Policy:
     paths = paths or Paths()
     family = load_family(family_name, paths)
     policy = emphasised(family)
-    if (source := EFFECTS.path(paths, family.name)).exists():
-        effects = EFFECTS.read(paths, family.name, needs=("reference", "placebo"))
-        if effects.empty:
-            raise ProbeError(f"{source} is empty; run: {EFFECTS.command(family.name)}")
-        variants, name = measured(family, effects, paths.name(source))
-        policy = replace(policy, variants=variants, source=name)
+    if (source := REGIONAL.path(paths, family.name)).exists():
+        variants = measured(family, REGIONAL.read(paths, family.name, needs=["verdict"]))
+        policy = replace(policy, variants=variants, source=paths.name(source))
     if EDGE_CATEGORIES.path(paths, family.name).exists():
         shown = coping(EDGE_CATEGORIES.read(paths, family.name), family.baseline)
         policy = replace(policy, coping=shown)

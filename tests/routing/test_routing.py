@@ -442,7 +442,6 @@ def test_nano_aya_is_routed_by_its_planted_effects():
         **dict.fromkeys(("hi", "bn", "ta"), "fire"),
         **dict.fromkeys(("sw", "am", "yo"), "earth"),
     }
-    assert policy.source.startswith("results/nano-aya/variant_effects.csv")
     decision = route("मेरे सिर में दर्द है।", family="nano-aya")
     assert (decision.variant, decision.language_variant) == ("fire", "fire")
     assert policy.source in decision.reasons[-1]
@@ -493,33 +492,24 @@ def test_a_family_reads_its_own_measurement_of_the_categories(tmp_path):
     assert route("mujhe kal raat se bukhar hai").variant == "base"
 
 
-def effect(language: str, **changed) -> dict:
-    row = {
-        "variant_a": "fire", "language": language, "stimuli": "flores", "position": "mean",
-        "metric": "excess", "state": 5, "diff": 0.1, "ci_low": 0.09, "q_value": 0.001, "n": 50,
-        "contrast": "did", "reference": "control:global, placebo languages", "placebo": False, "p_max": 0.001,
-    }  # fmt: skip
-    return row | changed
+def regional(**changed) -> pd.DataFrame:
+    row = {"variant": "fire", "metric": "centred_cosine", "position": "mean", "verdict": "regional"}
+    return pd.DataFrame([row | changed])
 
 
 @pytest.mark.parametrize(
     ("change", "chosen"),
     [
-        ({}, {"hi": "fire"}),
-        ({"ci_low": -0.001}, {}),
-        ({"q_value": 0.06}, {}),
-        ({"p_max": 0.06}, {}),
-        ({"diff": 0.02, "ci_low": 0.015}, {}),  # a placebo language has 0.03
-        ({"placebo": True}, {}),
-        ({"contrast": "simple"}, {}),
+        ({}, {"hi": "fire", "bn": "fire", "ta": "fire"}),
+        ({"verdict": "blocked"}, {}),
+        ({"verdict": "descriptive"}, {}),
+        ({"metric": "cosine"}, {}),
         ({"position": "last"}, {}),
+        ({"variant": "global"}, {}),
     ],
 )
-def test_a_variant_is_chosen_where_it_demonstrably_helps(change, chosen):
-    placebo = effect("sw", diff=0.03, ci_low=0.02, placebo=True)
-    elsewhere = effect("hi", state=4, diff=0.01, ci_low=-0.01, q_value=0.5)
-    effects = pd.DataFrame([effect("hi", **change), elsewhere, placebo])
-    assert measured(load_family("tiny-aya", Paths()), effects, "effects.csv")[0] == chosen
+def test_a_variant_is_chosen_where_it_may_be_said_to_help(change, chosen):
+    assert measured(load_family("tiny-aya", Paths()), regional(**change)) == chosen
 
 
 def test_the_policy_of_an_unknown_family_is_an_error():
