@@ -29,11 +29,10 @@ from bench.worlds import WORLDS, World
 from probe import dependencies
 from probe.alignment import measure
 from probe.audit.door import claimable
-from probe.audit.judge import measure_and_judge
+from probe.audit.judge import Judged, measure_and_judge
 from probe.conventions import ALPHA, PRIMARY_METRIC, PRIMARY_POSITION
 from probe.failures import cases, evidence
 from probe.files import digest, write_bytes
-from probe.stats import metrics
 
 HERE = Path(__file__).parent
 ROOMS = ("stats", "alignment", "audit", "failures", "bench")
@@ -41,21 +40,6 @@ FALSE_CLAIMS, COVERAGE = (0.0, 0.07), (0.92, 0.98)
 COLUMNS = (
     "world about n data_sets false_claims wilson_low wilson_high coverage power effect before code".split()
 )
-
-
-NEEDED = {PRIMARY_METRIC, "rank", "cosine", "excess"}  # by the door and by the audit
-
-
-def leave_comparisons_out() -> None:
-    """In this process, stage 3 measures what a verdict rests on and no more: the other metrics and the
-    confounders are for comparison, take two thirds of the time, and change no verdict."""
-    for name in set(metrics.ITEMWISE) - NEEDED:
-        del metrics.ITEMWISE[name]
-    metrics.WHOLE.clear()
-    measure.COMPARED = (PRIMARY_METRIC, "rank")
-    measure._confounders = lambda *_: None
-    measure.WORTH_A_PROCESS = sys.maxsize  # the processes are taken up by data sets
-    threadpoolctl.threadpool_limits(1)
 
 
 @dataclass(frozen=True)
@@ -73,6 +57,12 @@ def of_primary(table: pd.DataFrame, rows: str) -> pd.DataFrame:
     if "position" in table and "position" not in rows:
         table = table[table["position"] == PRIMARY_POSITION]
     return table.query(rows)
+
+
+def judged(data: Data, comparisons: bool = False) -> Judged:
+    """What stage 3 makes of it; by default without what is measured for comparison alone."""
+    positions = data.positions
+    return measure_and_judge(data.stores, data.manifest, data.family, data.untrained, positions, comparisons)
 
 
 def failed(data: Data) -> pd.DataFrame:
@@ -123,6 +113,12 @@ def row(world: World, n: int, data_sets: int, pool: ProcessPoolExecutor) -> dict
     return made
 
 
+def take_one_core() -> None:
+    """In a worker: the processes are taken up by data sets."""
+    threadpoolctl.threadpool_limits(1)
+    measure.WORTH_A_PROCESS = sys.maxsize
+
+
 def code() -> str:
     """What the rates depend on: the worlds and the rooms that measure and judge, comments apart."""
     sources = sorted(path for path in dependencies.code("bench.calibration") if path.parent.name in ROOMS)
@@ -136,7 +132,7 @@ def rows(path: Path, only: Sequence[str], data_sets: int, workers: int) -> Itera
     now, place = code(), {name: number for number, name in enumerate(WORLDS)}
     current = table[(table.code == now) & (table.data_sets == data_sets)]
     known = set(zip(current.world, current.n, strict=True))
-    with ProcessPoolExecutor(workers, initializer=leave_comparisons_out) as pool:
+    with ProcessPoolExecutor(workers, initializer=take_one_core) as pool:
         for world, n in ((WORLDS[name], n) for name in only for n in (WORLDS[name].n, *WORLDS[name].at)):
             if (world.name, n) not in known:
                 made = row(world, n, data_sets, pool) | {"code": now}
