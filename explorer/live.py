@@ -35,8 +35,8 @@ class OneModel:
 
     def n_states(self, family: str) -> int:
         """How many states its baseline has. Raises ProbeError where its configuration is not here."""
-        found = load_family(family, self.paths)
-        checkpoint = model_loader.open_checkpoint(found, found.default_variants[0], paths=self.paths)
+        table = load_family(family, self.paths)
+        checkpoint = model_loader.open_checkpoint(table, table.default_variants[0], paths=self.paths)
         return checkpoint.config.get_text_config().num_hidden_layers + 1
 
     def reading(self, family: str, variant: str, text: str) -> dict[str, Any]:

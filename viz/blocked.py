@@ -25,7 +25,7 @@ class Audit:
         """Per row why it may not be claimed, None where it may. A judged table says so itself; of what is in
         none, as a commitment, the findings are asked."""
         if "verdict" in table:
-            return table["reason"].astype(object).mask(door.claimable(table), None)
+            return pd.Series(table["reason"], dtype=object).mask(door.claimable(table), None)
         return findings.blocking(table, self.findings or [])
 
     def note(self, by: Iterable[str | None], what: str, mark: str) -> str:

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
@@ -58,7 +59,7 @@ def _panel(ax: Axes, held: Held, family: Family, variant: str) -> QuadMesh:
     """The cells of one variant; the concepts that commit carry the state at which they do."""
     names, level = list(held.concepts.values()), held.grid(variant, "level").astype(float)
     state = held.grid(variant, "state").astype(float)
-    struck = held.grid(variant, "blocked").astype(bool)
+    struck = pd.notna(held.grid(variant, "blocked"))
     if held.mismatched:
         below = [held.mismatched[variant][language] for language in held.languages]
         level = np.vstack([level, np.full(len(below), np.nan), below])

@@ -108,8 +108,8 @@ def _title(row: pd.Series, family: Family) -> str:
 
 
 def load(args: argparse.Namespace, paths: Paths, family: Family, audit: Audit) -> tuple[pd.DataFrame, str]:
-    """The rows of the variants and the stimuli asked for, with columns `significant` and `blocked` (why it may
-    not be claimed although it is), and the default stimuli.
+    """The rows of the variants and the stimuli asked for, with columns `significant` and `blocked` (why it
+    may not be claimed although it is), and the default stimuli.
 
     Raises ProbeError naming what there is, or the command that helps.
     """

@@ -521,34 +521,27 @@ def test_nano_aya_reads_as_it_was_trained():
 
 
 def test_what_is_drawn_is_what_the_table_says():
-    family, path = load_family("nano-aya", Paths()), REPOSITORY / "results/nano-aya/logit_lens_summary.csv"
-    table = figure.load(path, family, "base", "other")
+    family = load_family("nano-aya", Paths())
+    table = figure.load(Paths(), family, "base", "other")
     drawn = figure.draw(table, family, "base", "command")
     for ax, target in zip(drawn.axes, TARGETS, strict=True):
         source = SOURCE_FOR.get(target, SOURCE)
         lines = {str(line.get_label()): line for line in ax.get_lines()}
         for role, language in figure.roles(target, source).items():
             rows = table.query("target == @target").query(f"language == '{language}'")
-            np.testing.assert_allclose(lines[role].get_ydata(), rows["value"])
-            above = lines[f"{role} above chance"].get_xdata()
-            assert list(above) == list(rows[rows.p_max <= summary.ALPHA].state)
+            above = rows["value"].where(rows.p_max <= summary.ALPHA)
+            np.testing.assert_allclose(lines[role].get_ydata(), above)
+            if above.isna().any():
+                rest = rows[above.isna()]
+                np.testing.assert_array_equal(lines[f"blocked {role}"].get_xdata(), rest.state)
+                np.testing.assert_allclose(lines[f"blocked {role}"].get_ydata(), rest["value"])
     assert figure.roles("hi", "en") == {"English": "en", "target": "hi"}
 
 
-@pytest.mark.parametrize("damage", ["column", "number", "language"])
-def test_a_damaged_table_ends_in_one_line(tmp_path, capsys, damage):
-    table = pd.read_csv(REPOSITORY / "results/nano-aya/logit_lens_summary.csv", keep_default_na=False)
-    table = table[table.variant == "base"]
-    if damage == "column":
-        table = table.drop(columns="p_max")
-    elif damage == "number":
-        table["value"] = table["value"].astype(object)
-        table.iloc[3, table.columns.get_loc("value")] = "?"
-    else:
-        table.loc[table.index[3], "language"] = "xx"
-    folder = tmp_path / "results" / "nano-aya"
-    folder.mkdir(parents=True)
-    table.to_csv(folder / "logit_lens_summary.csv", index=False)
+def test_a_damaged_table_ends_in_one_line(tmp_path, capsys):
+    path = tmp_path / "results" / "nano-aya" / "logit_lens_summary.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text((REPOSITORY / "results/nano-aya/logit_lens_summary.csv").read_text()[:-3])
     assert figure.main(["--family", "nano-aya", "--root", str(tmp_path)]) == 1
     assert "run: uv run logit_lens.py --family nano-aya" in capsys.readouterr().err
     assert not (tmp_path / "assets").exists()

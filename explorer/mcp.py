@@ -1,9 +1,8 @@
 """Read-only tools for agents over results/: each number with its interval, its null and its provenance.
 
-    with gr.Blocks() as demo:
-        ...                      # the page
-        tools.register(root)     # last: it hides the page's own events from agents
-    demo.launch(mcp_server=True)  # MCP at /gradio_api/mcp
+    with page:                    # what page.build made
+        mcp.register(results)     # its only public endpoints
+    page.launch(mcp_server=True)  # MCP at /gradio_api/mcp
 
 A tool's docstring is all that an agent knows of it: it arrives as one paragraph, an argument as its one line.
 """
@@ -13,33 +12,47 @@ import functools
 import inspect
 import json
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 
 from explorer import answers
-from explorer.results import AUDIT, CURVES, EFFECTS, FILES, MATRIX, NAMED, PEAKS, SUMMARY, Results
+from explorer.commitments import Rule, commitments, nulls
+from explorer.controls import LONGEST_TEXT
+from explorer.data import AUDIT, CURVES, EFFECTS, MATRIX, PEAKS, SUMMARY, Results, subset
 from probe.alignment.commitment import CONSECUTIVE, THRESHOLD
 from probe.audit import findings
 from probe.audit.findings import SEVERITIES, Finding
+from probe.conventions import DEFAULT_FAMILY, PRIMARY_POSITION
 from probe.errors import ProbeError
-from probe.families import load_family
-from probe.paths import REPOSITORY, Paths
 
 NAMES = ("overview", "curve", "compare", "commitment", "audit", "route")
-MAX_TEXT = 100_000  # characters that route reads
-PREVIEW = 200  # characters of them that its answer repeats
+FILES = (SUMMARY, EFFECTS, PEAKS, MATRIX, CURVES, AUDIT)
+MEASURE = ("language", "stimuli", "position", "metric")
+PREVIEW = 200  # characters of a text that the answer of route repeats
 
 
 class Tools:
     """The tools of NAMES. Each returns what JSON can hold, and raises ProbeError where a result is missing or
     damaged, or for a wrong argument: then the message lists the valid ones."""
 
-    def __init__(self, root: Path) -> None:
-        self._paths = Paths(root)
-        self._results = Results(self._paths)
+    def __init__(self, results: Results) -> None:
+        self._results = results
+
+    def served(self, name: str) -> Callable[..., str]:
+        """A tool as agents have it: its answer as JSON text, since Gradio would send the repr of a dict, and
+        its errors without the places of files on this computer."""
+        tool = getattr(self, name)
+
+        @functools.wraps(tool)
+        def answer(*args, **kwargs) -> str:
+            try:
+                return json.dumps(tool(*args, **kwargs), ensure_ascii=False, allow_nan=False)
+            except ProbeError as error:
+                raise ProbeError(self._results.public(error)) from error
+
+        answer.__signature__ = inspect.signature(tool).replace(return_annotation=str)  # type: ignore[attr-defined]
+        return answer
 
     def overview(self, family: str | None = None) -> dict:
         """What has been measured. Call this first: the other tools take the values that it lists.
@@ -47,7 +60,7 @@ class Tools:
         Without a family: which families have results. With one: what the family is, its variants and the
         languages they emphasise, what was measured (languages as ISO 639-1 codes, kinds of stimuli with their
         positions and metrics, states), the pairs of variants that were compared, the number of the auditor's
-        findings, and per variant the highest value of the primary metric that no finding blocks. That one is
+        findings, and per variant the highest value of the primary metric that may be claimed. That one is
         chosen after the fact over languages, stimuli and states: judge it by p_max and look at its curve.
         Example: overview(family="nano-aya").
 
@@ -57,8 +70,8 @@ class Tools:
         if family is None:
             return {"families": self._results.families()}
         self._check(family)
-        described, primary = load_family(family, self._paths), self._results.primary(family)
-        summary, effects = (self._results.claims(family, name) for name in (SUMMARY, EFFECTS))
+        described, primary = self._results.family(family), self._primary(family)
+        summary, effects = (self._results.table(family, name) for name in (SUMMARY, EFFECTS))
         return {
             "family": family,
             "description": described.description,
@@ -73,8 +86,8 @@ class Tools:
                 "contrasts": answers.distinct(effects["contrast"]),
             },
             "highest": answers.highest(answers.narrowed(summary, primary)),
-            "findings": findings.counted(self._results.findings(family)),
-            "provenance": self._results.provenance(family, FILES),
+            "findings": findings.counted(self._findings(family)),
+            "provenance": self._provenance(family, FILES),
         }
 
     def curve(
@@ -83,17 +96,17 @@ class Tools:
         variant: str,
         language: str,
         stimuli: str = "probes",
-        position: str = "mean",
-        metric: str = "excess",
+        position: str = PRIMARY_POSITION,
+        metric: str | None = None,
     ) -> dict:
         """How alike one language and English are inside one variant, state by state.
 
         State 0 is the embedding, state l the output of block l, before the final norm. Per state: value and
         its 95 % interval, ci_low to ci_high, over n meanings; null with null_low to null_high, what permuted
         pairs give and the central 95 % of it; p_value (one-sided), q_value (Benjamini-Hochberg), and p_max,
-        against the largest over all states; blocked_by, the id of the auditor's finding that forbids to claim
-        this level, or null. peak: the state of the maximum with its interval; null for a metric without.
-        Excess is the cosine of translations less that of unrelated sentences, -2 to 2; 0: nothing is shared.
+        against the largest over all states; verdict, what may be said (descriptive or blocked: nothing), and
+        reason, why not (the id of a finding, or a rule). peak: the state of the maximum with its interval and
+        a verdict of its own; null for a metric without.
         Example: curve(family="nano-aya", variant="fire", language="hi", stimuli="parallel").
 
         Args:
@@ -102,24 +115,25 @@ class Tools:
             language: the other language: hi, bn, sw, am, fr, es, ar, yo or ta.
             stimuli: the sentences: "probes" (20 concepts), "flores" or "parallel", where measured.
             position: where they are read: "mean" (primary), "content", "last" or "focus" (probes only).
-            metric: "excess" (primary), "cosine", or another of those that overview lists.
+            metric: one of those that overview lists; leave out for the primary one.
         """
         self._check(family)
-        asked = dict(zip(NAMED, (variant, language, stimuli, position, metric), strict=True))
+        measure = (language, stimuli, position, metric or self._primary(family)["metric"])
+        asked = {"variant": variant, **dict(zip(MEASURE, measure, strict=True))}
         try:
-            levels = answers.narrowed(self._results.claims(family, SUMMARY), asked)
+            levels = answers.narrowed(self._results.table(family, SUMMARY), asked).sort_values("state")
         except ProbeError as error:
-            if reason := self._results.refused(family).get("/".join(asked.values())):
+            refused = self._results.metadata(family, SUMMARY).get("refused", {})
+            if reason := refused.get("/".join(asked.values())):
                 raise ProbeError(f"{error}; refused: {reason}") from error
             raise
-        peaks = self._results.claims(family, PEAKS)
-        peak = peaks.loc[(peaks[NAMED] == pd.Series(asked)).all(axis=1)]
-        by = [*levels["blocked_by"], *peak["blocked_by"]]
+        peak = subset(self._results.table(family, PEAKS), **asked)
+        reasons = [*levels["reason"], *peak["reason"]]
         return {
             "asked": {"family": family, **asked},
-            **answers.bounded("states", answers.records(levels.sort_values("state"), asked)),
+            **answers.bounded("states", answers.records(levels, asked)),
             "peak": next(iter(answers.records(peak, asked)), None),
-            **self._sources(family, (SUMMARY, PEAKS, AUDIT), by),
+            **self._sources(family, (SUMMARY, PEAKS, AUDIT), reasons),
         }
 
     def compare(
@@ -129,18 +143,18 @@ class Tools:
         variant_b: str,
         language: str,
         stimuli: str = "probes",
-        position: str = "mean",
-        metric: str = "excess",
+        position: str = PRIMARY_POSITION,
+        metric: str | None = None,
         contrast: Literal["simple", "did"] = "simple",
     ) -> dict:
         """How much more variant_a shares between one language and English than variant_b, state by state.
 
         Per state: diff, variant_a minus variant_b paired by meaning, in units of the metric, and its 95 %
         interval, ci_low to ci_high, over n meanings; its null is 0; p_value (sign flips, two-sided), q_value
-        (Benjamini-Hochberg), and p_max, against the largest over all states; blocked_by, the id of the
-        auditor's finding that forbids to claim this effect, or null. placebo is true where variant_a does not
+        (Benjamini-Hochberg), and p_max, against the largest over all states; verdict, what may be said
+        (descriptive or blocked: nothing), and reason, why not. placebo is true where variant_a does not
         emphasise the language: what it gains there too is not regional. For "did", reference says what the
-        difference was taken against; each has its rows, "control:..., placebo languages" is the strictest.
+        difference was taken against; the one with control and placebo languages is the strictest.
         Example: compare(family="nano-aya", variant_a="fire", variant_b="base", language="hi").
 
         Args:
@@ -150,19 +164,22 @@ class Tools:
             language: the other language: hi, bn, sw, am, fr, es, ar, yo or ta.
             stimuli: the sentences: "probes" (20 concepts), "flores" or "parallel", where measured.
             position: where they are read: "mean" (primary), "content", "last" or "focus" (probes only).
-            metric: "excess" (cosine less that of unrelated sentences, primary) or "cosine".
+            metric: one of those that overview lists as compared; leave out for the primary one.
             contrast: "simple" for the difference, "did" for a difference in differences.
         """
         self._check(family)
-        effects = self._results.claims(family, EFFECTS)
+        effects = self._results.table(family, EFFECTS)
         answers.chosen("pair", f"{variant_a} - {variant_b}", _pairs(effects))
-        asked = dict(zip(NAMED[1:], (language, stimuli, position, metric), strict=True))
-        asked = {"variant_a": variant_a, "variant_b": variant_b, **asked, "contrast": contrast}
-        rows = answers.narrowed(effects, asked).sort_values(["reference", "state"])
+        measure = (language, stimuli, position, metric or self._primary(family)["metric"])
+        asked = {"variant_a": variant_a, "variant_b": variant_b, **dict(zip(MEASURE, measure, strict=True))}
+        asked["contrast"] = contrast
+        rows = answers.narrowed(effects, asked).sort_values(
+            [*effects.columns.intersection(["reference"]), "state"]
+        )
         return {
             "asked": {"family": family, **asked},
             **answers.bounded("states", answers.records(rows, asked)),
-            **self._sources(family, (EFFECTS, AUDIT), rows["blocked_by"]),
+            **self._sources(family, (EFFECTS, AUDIT), rows["reason"]),
         }
 
     def commitment(
@@ -181,8 +198,8 @@ class Tools:
         language: committed of n, fraction and its Wilson 95 % interval, ci_low to ci_high; censored_median,
         the state by which half have committed, median_ci_low to median_ci_high over concepts; null_state, at
         which the mean of mismatched pairs commits by the same rule: where it does, commitment says little;
-        blocked, how many commitments the auditor forbids to claim. There is no p and no q. With a language,
-        concepts has each concept by variant: state, held (the highest threshold it meets), blocked_by.
+        not_claimable, how many commitments must not be claimed. There is no p and no q. With a language,
+        concepts has each concept by variant: state, held (the highest threshold it meets), reason why not.
         Example: commitment(family="nano-aya", threshold=0.5, consecutive=2, language="hi").
 
         Args:
@@ -194,26 +211,18 @@ class Tools:
             language: one language, such as "hi"; leave out for all, and no list of concepts.
         """
         self._check(family)
-        curves, cosine = self._results.curves(family), self._cosine_of_curves(family)
+        results, curves = self._results, self._results.curves(family)
         rule = _rule(threshold, consecutive, start, curves.n_states)
-        variants = answers.chosen("variant", variant, list(curves.values))
-        languages = answers.chosen("language", language, list(curves.values[variants[0]]))
-        cells = answers.commitments(curves, variants, languages, *rule)
-        by = answers.blocked_commitments(cells, cosine, self._results.findings(family))
-        cells = cells.assign(blocked_by=by)
-        asked = {"family": family, "variant": variant, "language": language}
-        answer = {
-            "asked": asked | dict(zip(("threshold", "consecutive", "start"), rule, strict=True)),
-            "position": curves.position,
-            **answers.bounded("languages", answers.committed_by_language(cells, cosine, rule)),
-        }
+        variants = answers.chosen("variant", variant, curves.variants)
+        languages = answers.chosen("language", language, curves.languages)
+        cells = commitments(results, family, variants, languages, rule)
+        by = answers.by_language(cells, nulls(results, family, variants, languages), rule)
+        asked = {"family": family, "variant": variant, "language": language, **vars(rule)}
+        answer = {"asked": asked, "position": curves.position, **answers.bounded("languages", by)}
         if language is not None:
-            names = self._results.table(family, MATRIX)[["concept_id", "concept"]].drop_duplicates()
-            listed = cells.assign(state=cells["state"].replace(np.inf, np.nan).astype("Int64"))
-            listed = answers.records(listed.merge(names, how="left"), ["language"])
-            concepts = answers.bounded("concepts", listed)
+            concepts = answers.bounded("concepts", answers.records(cells, ["language"]))
             answer |= {"concepts": concepts["concepts"], "concepts_left_out": concepts["left_out"]}
-        return answer | self._sources(family, (CURVES, SUMMARY, MATRIX, AUDIT), by)
+        return answer | self._sources(family, (CURVES, SUMMARY, MATRIX, AUDIT), cells["reason"])
 
     def audit(self, family: str, finding: str | None = None) -> dict:
         """What can fake alignment in these results, as the auditor found it, the most severe first.
@@ -228,66 +237,80 @@ class Tools:
             finding: id of one finding to have in full; leave out for all of them in short.
         """
         self._check(family)
-        found = sorted(self._results.findings(family), key=lambda one: SEVERITIES.index(one.severity))
-        listed = answers.chosen("finding", finding, [one.id for one in found])
+        there = sorted(self._findings(family), key=lambda one: SEVERITIES.index(one.severity))
+        listed = answers.chosen("finding", finding, [one.id for one in there])
         shape = answers.in_short if finding is None else Finding.model_dump
         return {
             "asked": {"family": family, "finding": finding},
-            "counted": findings.counted(found),
-            **answers.bounded("findings", [shape(one) for one in found if one.id in listed]),
-            "provenance": self._results.provenance(family, [AUDIT]),
+            "counted": findings.counted(there),
+            **answers.bounded("findings", [shape(one) for one in there if one.id in listed]),
+            "provenance": self._provenance(family, [AUDIT]),
         }
 
-    def route(self, text: str) -> dict:
-        """Which variant of Tiny Aya a text should go to, its language, and what is unusual about it.
+    def route(self, text: str, family: str | None = None) -> dict:
+        """Which variant of a family a text should go to, its language, and what is unusual about it.
 
         variant; language (ISO 639-1); category (code_switching, transliteration, formal_register,
         low_resource_variant or unicode_edge; null for plain text); reasons in words, which also say where the
         choice of the variant comes from; confidence, 0 to 1; spans, parts of the text (start and end in
         characters, what). No model is run and the text is not kept.
-        Example: route(text="mujhe kal se bukhar hai").
+        Example: route(text="mujhe kal se bukhar hai", family="tiny-aya").
 
         Args:
             text: up to 100,000 characters of any kind.
+            family: whose variants to choose from, one of data/families.toml; leave out for the page's own.
         """
-        from probe.routing import route
-
-        if len(text) > MAX_TEXT:
-            raise ProbeError(f"the text has {len(text)} characters, only up to {MAX_TEXT} are read")
-        decision = dataclasses.asdict(route(text))
+        if len(text) > LONGEST_TEXT:
+            raise ProbeError(f"the text has {len(text)} characters, only up to {LONGEST_TEXT} are read")
+        family = family or self._results.first or DEFAULT_FAMILY
+        decision = dataclasses.asdict(self._results.router(family).route(text))
         decision["text"] = decision["text"][:PREVIEW]
         spans = answers.bounded("spans", decision.pop("spans"))
-        provenance = [{"function": "probe.routing.route"}]
+        provenance = [{"function": "probe.routing.route", "family": family}]
         return {"characters": len(text), **decision, **spans, "provenance": provenance}
 
     def _check(self, family: str) -> None:
         answers.chosen("family with results", family, self._results.families())
 
-    def _cosine_of_curves(self, family: str) -> pd.DataFrame:
-        """The rows of the summary that are about what alignment_curves.json holds."""
-        curves, summary = self._results.curves(family), self._results.table(family, SUMMARY)
-        rows = answers.narrowed(
-            summary, {"stimuli": "probes", "position": curves.position, "metric": "cosine"}
-        )
-        counts = rows.groupby(["variant", "language"]).size()
-        pairs = [(variant, language) for variant, of in curves.values.items() for language in of]
-        if any(counts.get(pair) != curves.n_states for pair in pairs):
-            command = f"uv run concept_alignment.py --family {family}"
-            raise ProbeError(f"{CURVES} and {SUMMARY} do not fit together; run: {command}")
-        return rows
+    def _primary(self, family: str) -> dict[str, str]:
+        """The position and the metric that the run declares to be its primary ones."""
+        params = self._results.metadata(family, SUMMARY)["params"]
+        return {name: str(params.get(f"primary_{name}")) for name in ("position", "metric")}
 
-    def _sources(self, family: str, names: Sequence[str], blocked_by: Iterable[str | None]) -> dict[str, Any]:
-        """The findings that block something in the answer, in short, and where its numbers come from."""
-        ids = set(blocked_by)
-        found = [answers.in_short(one) for one in self._results.findings(family) if one.id in ids]
-        return {"findings": found, "provenance": self._results.provenance(family, names)}
+    def _findings(self, family: str) -> list[Finding]:
+        there = self._results.findings(family)
+        if there is None:
+            raise ProbeError(f"{AUDIT} is missing; run: uv run concept_alignment.py --family {family}")
+        return there
+
+    def _sources(self, family: str, names: Sequence[str], reasons: Iterable[str | None]) -> dict[str, Any]:
+        """The findings that forbid something in the answer, in short, and where its numbers come from."""
+        ids = set(reasons)
+        there = [answers.in_short(one) for one in self._findings(family) if one.id in ids]
+        return {"findings": there, "provenance": self._provenance(family, names)}
+
+    def _provenance(self, family: str, names: Sequence[str]) -> list[dict]:
+        """Per run that made these files: {"files": {path: sha256}} and what the run wrote of itself (params,
+        inputs, models, versions). One entry where all are of one run. What a run refused to measure, which is
+        long, is left out, and the sha256 that a table's own provenance has."""
+        runs: list[dict] = []
+        for name in names:
+            made_of = self._results.metadata(family, name).items()
+            run = {key: value for key, value in made_of if key not in ("refused", "sha256")}
+            entry = next((entry for entry in runs if entry == run | {"files": entry["files"]}), None)
+            if entry is None:
+                runs.append(entry := {"files": {}, **run})
+            path = self._results.paths.name(self._results.file(family, name))
+            entry["files"][path] = self._results.sha256(family, name)
+        return runs
 
 
 def _pairs(effects: pd.DataFrame) -> list[str]:
-    return answers.distinct(effects["variant_a"] + " - " + effects["variant_b"])
+    pairs = effects[["variant_a", "variant_b"]].drop_duplicates().astype(str)
+    return (pairs["variant_a"] + " - " + pairs["variant_b"]).tolist()
 
 
-def _rule(threshold: float, consecutive: int, start: int, n_states: int) -> tuple[float, int, int]:
+def _rule(threshold: float, consecutive: int, start: int, n_states: int) -> Rule:
     """JSON has no integers of its own: 3.0 is one too."""
     consecutive, start = int(consecutive), int(start)
     if not -1 <= threshold <= 1:
@@ -296,32 +319,14 @@ def _rule(threshold: float, consecutive: int, start: int, n_states: int) -> tupl
         raise ProbeError(f"consecutive {consecutive} is out of range, only 1 to {n_states}")
     if not 0 <= start < n_states:
         raise ProbeError(f"start {start} is no state, only 0 to {n_states - 1}")
-    return threshold, consecutive, start
+    return Rule(threshold, consecutive, start)
 
 
-def _as_json(tool: Callable[..., dict]) -> Callable[..., str]:
-    """The same tool with its answer as JSON text, since Gradio would send the repr of a dict."""
-
-    @functools.wraps(tool)
-    def answer(*args, **kwargs) -> str:
-        return json.dumps(tool(*args, **kwargs), ensure_ascii=False, allow_nan=False)
-
-    answer.__signature__ = inspect.signature(tool).replace(return_annotation=str)  # type: ignore[attr-defined]
-    return answer
-
-
-def register(root: Path = REPOSITORY) -> None:
-    """Add the tools to the gr.Blocks that is being built, as its only public endpoints. Call it last in the
-    context: events defined before are made private, which the page does not notice. root: holds results/."""
+def register(results: Results) -> None:
+    """Add the tools to the gr.Blocks that is being built, as its only public endpoints."""
     from gradio import events
-    from gradio.context import get_blocks_context
 
-    page = get_blocks_context()
-    if page is None:
-        raise RuntimeError("register() belongs inside `with gr.Blocks()`")
-    for event in page.fns.values():
-        event.api_visibility = "private"
-    tools = Tools(root)
+    tools = Tools(results)
     for name in NAMES:
         # Not queued: it takes less than a second, and so the message of an error reaches the agent.
-        events.api(_as_json(getattr(tools, name)), api_name=name, queue=False)
+        events.api(tools.served(name), api_name=name, queue=False)

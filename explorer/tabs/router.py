@@ -1,12 +1,12 @@
-"""Router: which variant a text goes to, and why."""
+"""Router: which variant of the family shown a text goes to, and why."""
 
 import html
 from typing import Any
 
 from explorer import controls, words
 from explorer.controls import Control
-from explorer.figures import Theme, View
-from explorer.tables import Results
+from explorer.data import Results
+from explorer.plots.look import Theme, View
 from probe.languages import LANGUAGES, label
 
 KEY, TITLE = "router", "Router"
@@ -35,27 +35,21 @@ def settings(results: Results, name: str) -> list[Control]:
 
 def view(results: Results, name: str, chosen: dict[str, Any], look: Theme) -> View:
     text = chosen["text"] or EXAMPLES[chosen["example"]]
-    try:
-        from probe.routing import route
-    except ImportError:
-        return View({}, {}, "This installation has no router: probe/routing is missing.")
-    found = route(text)
-    family = results.family(name)
-    variant = family.label(found.variant) if found.variant in family.variants else found.variant
-    language = label(found.language) if found.language in LANGUAGES else found.language
-    reasons = "".join(f"<li>{words.visible(reason)}</li>" for reason in found.reasons)
+    decision, family = results.router(name).route(text), results.family(name)
+    variant = family.label(decision.variant) if decision.variant in family.variants else decision.variant
+    language = label(decision.language) if decision.language in LANGUAGES else decision.language
+    reasons = "".join(f"<li>{words.visible(reason)}</li>" for reason in decision.reasons)
     rows = [
         ("Variant", f"<b>{html.escape(variant)}</b>"),
-        ("Language", f"{html.escape(language)}, confidence {found.confidence:.2f}"),
-        ("Unusual", html.escape((found.category or "nothing").replace("_", " "))),
-        ("Because", f'<ul dir="auto">{reasons}</ul>' if reasons else "no reason given"),
+        ("Language", f"{html.escape(language)}, confidence {decision.confidence:.2f}"),
+        ("Unusual", html.escape((decision.category or "nothing").replace("_", " "))),
+        ("Because", f'<ul dir="auto">{reasons}</ul>'),
     ]
-    if found.text != text:
-        rows.append(("Read as", f'<bdi dir="auto">{words.visible(found.text[: words.LONGEST_SHOWN])}</bdi>'))
-    shown = words.highlighted(text, [(span.start, span.end, span.what) for span in found.spans])
-    cut = (
-        f"<p>The first {words.LONGEST_SHOWN:,} of {len(text):,} characters.</p>"
-        if len(text) > words.LONGEST_SHOWN
-        else ""
-    )
-    return View({}, {}, f"{shown}{cut}{words.table(('', 'decision'), rows)}")
+    if decision.text != text:
+        rows.append(
+            ("Read as", f'<bdi dir="auto">{words.visible(decision.text[: words.LONGEST_SHOWN])}</bdi>')
+        )
+    shown = words.highlighted(text, [(span.start, span.end, span.what) for span in decision.spans])
+    if len(text) > words.LONGEST_SHOWN:
+        shown += f"<p>The first {words.LONGEST_SHOWN:,} of {len(text):,} characters.</p>"
+    return View({}, {}, f"{shown}{words.table(('', 'decision'), rows)}")
