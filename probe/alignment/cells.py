@@ -290,7 +290,7 @@ def summary(found: Block, sample: Sample) -> pd.DataFrame:
     the permutation null and its central 95 %, and the p of the state (`p_value`) and of the largest over the
     states (`p_max`). A p is the larger of two: of permuted pairs, and of meanings in their groups."""
     rows, _ = sample.strata
-    inside = sample.groups.take(rows)
+    inside = sample.groups.take(rows) if len(rows) else sample.groups
     together = [name for name in found.nulls if name in found.items and name != "stratified"]
     tested = _infer(found, together, sample.groups) if together else {}
     if "stratified" in found.items:
