@@ -59,9 +59,9 @@ class Block:
     nulls      metric -> (n_permutations, n_states)
     intervals  metric -> (3, n_states) value, low, high, where items would not give them: CKA
     space      as `confounders.space_rows` takes it, at PRIMARY_POSITION
-    values     "few_directions" -> (1, n_states): the primary measure without the few directions that make
-    most of it highest    of the state where matched pairs score highest: that score, and (n, n) that of all
-    pairs refused    metric -> why there is nothing of it, at one state or all
+    values     "few_directions" -> (1, n_states): the primary measure without the few that make most of it
+    highest    of the state where matched pairs score highest: that score, and (n, n) that of all pairs
+    refused    metric -> why there is nothing of it, at one state or all
     """
 
     items: dict[str, np.ndarray] = field(default_factory=dict)
