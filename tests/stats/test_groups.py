@@ -16,9 +16,7 @@ def alike(codes):
 def test_groups_are_what_meanings_share():
     groups = Groups.of([{"frame": "a", "x": "1"}, {"frame": "b", "x": "2"}, {"frame": "a", "x": "3"}])
     assert list(groups.factors) == ["frame"]  # no two share an x
-    np.testing.assert_array_equal(
-        alike(groups.factors["frame"]), [[1, 0, 1], [0, 1, 0], [1, 0, 1]]
-    )
+    np.testing.assert_array_equal(alike(groups.factors["frame"]), [[1, 0, 1], [0, 1, 0], [1, 0, 1]])
     assert Groups.of([{}, {}, {}]).effective == 3
 
 
@@ -44,7 +42,9 @@ def test_the_effective_number_is_that_of_equal_groups_as_uneven_as_these(codes):
 
 
 def test_intersections_hold_those_who_share_all():
-    groups = Groups(4, {"a": np.array([0, 0, 1, 1]), "b": np.array([0, 0, 0, 1]), "c": np.array([0, 1, 1, 1])})
+    groups = Groups(
+        4, {"a": np.array([0, 0, 1, 1]), "b": np.array([0, 0, 0, 1]), "c": np.array([0, 1, 1, 1])}
+    )
     assert len(groups.intersections) == 7
     assert alike(groups.intersections["a", "b"]).sum() == 4 + 2
     np.testing.assert_array_equal(alike(groups.intersections["a", "b", "c"]), np.eye(4))

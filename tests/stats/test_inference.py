@@ -24,7 +24,9 @@ def slow_variance(values, groups):
     a, b = (groups.factors[name] for name in ("frame", "filler"))
     both = np.unique(100 * a + b, return_inverse=True)[1]
     parts = [slow_left_out(values, codes) for codes in (a, b)]
-    return max(sum(parts) - slow_left_out(values, both), *parts, slow_left_out(values, np.arange(len(values))))
+    return max(
+        sum(parts) - slow_left_out(values, both), *parts, slow_left_out(values, np.arange(len(values)))
+    )
 
 
 def test_the_variance_is_that_of_leaving_groups_out_with_inclusion_and_exclusion():
