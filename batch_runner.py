@@ -22,9 +22,13 @@ import model_loader
 from probe import cli, files
 from probe.activations import hub as publish
 from probe.activations import run as extraction
+from probe.activations.index import require_identity
 from probe.activations.run import Plan, ids_of
-from probe.activations.store import SHARD_SIZE, Activations, ActivationStore, Index
+from probe.activations.shard import SHARD_SIZE
+from probe.activations.store import ActivationStore
+from probe.activations.writer import ActivationWriter
 from probe.errors import ProbeError
+from probe.models.extract import Activations
 from probe.paths import REPOSITORY
 from probe.stimuli.manifest import Manifest, load_manifest
 
@@ -83,13 +87,21 @@ class Run:
         # What the identity of its activations holds beside the model's
         self.given = {"manifest_sha256": files.sha256(manifest), "shard_size": args.shard_size}
 
-    def store(self, variant: str) -> ActivationStore:
-        folder = self.paths.activations(self.family.name, variant)
+    def place(self, variant: str) -> tuple[Path, str]:
+        """Where a variant's activations lie, and the command that extracts them."""
         command = f"{self.command} --family {self.family.name} --variants {variant}"
-        return ActivationStore(folder, command)
+        return self.paths.activations(self.family.name, variant), command
 
     def stores(self) -> dict[str, ActivationStore]:
-        return {variant: self.store(variant) for variant in self.variants}
+        return {variant: ActivationStore(*self.place(variant)) for variant in self.variants}
+
+    def writers(self) -> dict[str, ActivationWriter]:
+        return {variant: ActivationWriter(*self.place(variant)) for variant in self.variants}
+
+    def require_complete(self) -> None:
+        """Raises MissingActivations where something is not on disk, whatever was written in this run."""
+        for store in self.stores().values():
+            store.require([stimulus.stimulus_id for stimulus in self.manifest])
 
     def few(self) -> list:
         return (self.manifest.probes or self.manifest.parallel or self.manifest.flores)[:12]
@@ -98,10 +110,9 @@ class Run:
 # On this machine
 
 
-def extract_variant(run: Run, variant: str) -> str:
+def extract_variant(run: Run, variant: str, store: ActivationWriter) -> str:
     """Extract what is not complete yet. Returns one line on what was done."""
-    args, store = run.args, run.store(variant)
-    checkpoint = model_loader.open_checkpoint(run.family, variant, args.dtype, args.device, run.paths)
+    args, checkpoint = run.args, open_checkpoint(run, variant)
 
     def write(name: str, ids: list[str], activations: Activations, token_budget: int) -> None:
         store.index.environment["token_budget"] = token_budget
@@ -116,24 +127,25 @@ def extract_variant(run: Run, variant: str) -> str:
         if not todo:
             return f"{variant}: all {len(run.plan)} shards complete, nothing to do"
         budget = args.token_budget or store.index.environment.get("token_budget")
-        with loaded(run, variant) as (model, tokenizer):
+        with model_loader.loaded_from(checkpoint) as (model, tokenizer):
             summary = extraction.extract_shards(model, tokenizer, todo, budget, write, variant)
     return f"{variant}: {summary}, {len(todo)} of {len(run.plan)} shards"
 
 
-def loaded(run: Run, variant: str):
-    return model_loader.loaded(run.family, variant, run.args.dtype, run.args.device, run.paths)
+def open_checkpoint(run: Run, variant: str) -> model_loader.Checkpoint:
+    return model_loader.open_checkpoint(run.family, variant, run.args.dtype, run.args.device, run.paths)
 
 
 def smoke_test(run: Run, variant: str) -> str:
-    with loaded(run, variant) as (model, tokenizer):
+    with model_loader.loaded_from(open_checkpoint(run, variant)) as (model, tokenizer):
         found = extraction.smoke_test(model, tokenizer, run.few(), f"{run.family.name}/{variant}")
     return f"{variant}: {found}"
 
 
 def extract_here(run: Run) -> None:
-    for variant in run.variants:
-        log.info("%s", (smoke_test if run.args.smoke_test else extract_variant)(run, variant))
+    for variant, store in run.writers().items():
+        done = smoke_test(run, variant) if run.args.smoke_test else extract_variant(run, variant, store)
+        log.info("%s", done)
 
 
 # On Modal
@@ -158,7 +170,7 @@ def extract_on_modal(run: Run) -> None:
             collect(calls, modal_config.smoke_test, run, {})
             return
         with ExitStack() as held:
-            stores = run.stores()
+            stores = run.writers()
             for store in stores.values():
                 held.enter_context(store.locked())
             calls = [call for variant, store in stores.items() for call in open_calls(run, variant, store)]
@@ -171,7 +183,7 @@ def extract_on_modal(run: Run) -> None:
         ) from error
 
 
-def open_calls(run: Run, variant: str, store: ActivationStore) -> list[tuple]:
+def open_calls(run: Run, variant: str, store: ActivationWriter) -> list[tuple]:
     """The remote calls for what is complete neither here nor, after fetching it, on the volume."""
     import modal_config
 
@@ -182,27 +194,25 @@ def open_calls(run: Run, variant: str, store: ActivationStore) -> list[tuple]:
     if args.fresh:
         store.discard()
         modal_config.discard(folder)
-    todo = dict(run.plan)
-    if store.recover():
-        store.begin(store.index.identity | known, {})
-        todo = extraction.incomplete(store, run.plan)
+    if store.index.identity:
+        store.require_identity(store.index.identity | known)
+    todo = extraction.incomplete(store, run.plan)
     for name in sorted(todo.keys() & set(modal_config.on_volume(folder) if todo else ())):
         with suppress(ProbeError):  # of an earlier run with another model or manifest: made again
             fetch(run, variant, store, name, known)
             del todo[name]
-    recorded = store.index if store.recover() else Index(identity={})
     asked = {
         "dtype": args.dtype,
-        "token_budget": args.token_budget or recorded.environment.get("token_budget"),
+        "token_budget": args.token_budget or store.index.environment.get("token_budget"),
         "given": run.given,
-        "recorded": recorded.identity,
+        "recorded": store.index.identity,
     }
     shares = [list(todo)[i :: args.shards] for i in range(min(args.shards, len(todo)))]
     sent = {name: [extraction.to_plain(stimulus) for stimulus in some] for name, some in todo.items()}
     return [(run.family.model_dump(), variant, {n: sent[n] for n in share}, asked) for share in shares]
 
 
-def fetch(run: Run, variant: str, store: ActivationStore, name: str, known: dict[str, Any]) -> None:
+def fetch(run: Run, variant: str, store: ActivationWriter, name: str, known: dict[str, Any]) -> None:
     import modal_config
 
     arrived = store.folder / f"{name}.partial"
@@ -210,7 +220,7 @@ def fetch(run: Run, variant: str, store: ActivationStore, name: str, known: dict
     store.adopt(name, ids_of(run.plan[name]), arrived, known)
 
 
-def collect(calls: list[tuple], function: Any, run: Run, stores: dict[str, ActivationStore]) -> None:
+def collect(calls: list[tuple], function: Any, run: Run, stores: dict[str, ActivationWriter]) -> None:
     """Make the calls side by side, and fetch what each made as it ends. Raises ProbeError if any failed."""
     errors = []
     remote = function.with_options(gpu=run.args.gpu)
@@ -235,8 +245,9 @@ def collect(calls: list[tuple], function: Any, run: Run, stores: dict[str, Activ
 def push_to_hub(run: Run) -> str:
     stores = run.stores()
     for store in stores.values():
-        store.require_identity(store.index.identity | run.given)
-        store.require([stimulus.stimulus_id for stimulus in run.manifest])
+        found = store.index.identity
+        require_identity(store.folder, found, found | run.given, store.extract_command)
+    run.require_complete()
     return publish.push(run.args.push_to_hub, run.family, stores)
 
 
@@ -246,12 +257,13 @@ def push_to_hub(run: Run) -> str:
 def work(args: argparse.Namespace, on_modal: bool = False) -> None:
     run = Run(args, on_modal)
     if args.status:
-        print(extraction.status(run.stores(), run.plan, run.given))
+        print(extraction.status(run.writers(), run.plan, run.given))
         return
     if on_modal or args.local:
         (extract_on_modal if on_modal else extract_here)(run)
         if args.smoke_test:
             return
+        run.require_complete()
         n_stimuli = sum(map(len, run.plan.values()))
         where = run.paths.activations(run.family.name, "")
         print(f"{where}: {n_stimuli} stimuli in each of {', '.join(run.variants)}")

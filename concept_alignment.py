@@ -22,7 +22,7 @@ from pathlib import Path
 import pandas as pd
 
 from probe import cli, files, tables
-from probe.activations import ActivationStore, open_stores
+from probe.activations.opening import open_stores, provenance
 from probe.alignment import concept_map
 from probe.alignment import untrained as untrained_networks
 from probe.alignment.commitment import CONSECUTIVE, THRESHOLD, commitment_layer, commitment_matrix
@@ -32,8 +32,6 @@ from probe.audit.door import claimable
 from probe.audit.judge import Judged, judge
 from probe.conventions import PRIMARY_METRIC, PRIMARY_POSITION
 from probe.errors import ProbeError
-from probe.families import Family
-from probe.paths import Paths
 from probe.stats import resampling
 from probe.stimuli.manifest import load_manifest
 
@@ -53,45 +51,16 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def provenance(
-    args: argparse.Namespace,
-    paths: Paths,
-    family: Family,
-    stores: dict[str, ActivationStore],
-    measured: Measurement,
-) -> dict:
-    inputs = {paths.name(path): files.sha256(path) for path in _read(paths, family)}
-    activations = {f"activations/{family.name}/{name}": store.fingerprint() for name, store in stores.items()}
-    return files.provenance(
-        params={
-            "family": family.name,
-            "variants": list(stores),
-            "threshold": args.threshold,
-            "consecutive": args.consecutive,
-            "primary_position": PRIMARY_POSITION,
-            "primary_metric": PRIMARY_METRIC,
-            "resamples": resampling.N_RESAMPLES,
-            "seed": resampling.SEED,
-        },
-        inputs=inputs | activations,
-        models={variant: store.index.identity["revision"] for variant, store in stores.items()},
-        **measured.conventions,
-    )
-
-
-def _read(paths: Paths, family: Family) -> list[Path]:
-    untrained = untrained_networks.path(paths, family.name)
-    return [paths.source(family.manifest), *([untrained] if untrained.exists() else [])]
-
-
 def write(
     out: Path, measured: Measurement, judged: Judged, commitments: pd.DataFrame, metadata: dict
 ) -> Path:
     """Every result file; returns the path of the summary."""
     curves = {"curves": measured.curves, "post_norm": measured.post_norm}
     files.write_json(out / "alignment_curves.json", curves, metadata)
-    for name, table in {"commitment_matrix": commitments, **judged.tables}.items():
+    written = {"commitment_matrix": commitments, **judged.tables}
+    for name, table in written.items():
         tables.TABLES[name].write(out, table, metadata)
+    tables.remove_unwritten(out, tables.ALIGNMENT, written)
     findings.write(out, judged.findings, metadata)
     return out / "alignment_summary.csv"
 
@@ -112,7 +81,17 @@ def work(args: argparse.Namespace) -> None:
     judged.tables.update(concept_map.tables(stores, manifest))
     concepts = {probe.concept_id: probe.concept for probe in manifest.probes}
     commitments = commitment_matrix(measured.curves, concepts, args.threshold, args.consecutive)
-    metadata = provenance(args, paths, family, stores, measured)
+    params = {
+        "threshold": args.threshold,
+        "consecutive": args.consecutive,
+        "primary_position": PRIMARY_POSITION,
+        "primary_metric": PRIMARY_METRIC,
+        "resamples": resampling.N_RESAMPLES,
+        "seed": resampling.SEED,
+    }
+    untrained = untrained_networks.path(paths, family.name)
+    more = [untrained] if untrained.exists() else []
+    metadata = provenance(paths, family, stores, params, more, **measured.conventions)
     path = write(paths.results(family.name), measured, judged, commitments, metadata)
     print(f"{path}: {headline(judged.tables['alignment_summary'])}")
     print(f"{path.with_name(findings.TABLE)}: {findings.counted(judged.findings)} findings")

@@ -13,10 +13,11 @@ import modal
 
 import model_loader
 from probe.activations import run as extraction
-from probe.activations.shard import unseal
-from probe.activations.store import Activations, conflict, write_shard
+from probe.activations.index import conflict
+from probe.activations.shard import unseal, write_shard
 from probe.errors import ProbeError
 from probe.families import Family
+from probe.models.extract import Activations
 from probe.paths import REPOSITORY
 
 GPU = "A10G"  # 24 GB: the smallest that holds a variant of Tiny Aya (6.7 GB in bf16) with room for batches
@@ -102,7 +103,7 @@ def _extract(
     todo = {name: some for name, some in plan.items() if not there(name, extraction.ids_of(some))}
     if not todo:
         return f"{len(plan)} shards were there"
-    with model_loader.loaded(family, variant, asked["dtype"]) as (model, tokenizer):
+    with model_loader.loaded_from(checkpoint) as (model, tokenizer):
         return extraction.extract_shards(model, tokenizer, todo, asked["token_budget"], write, variant)
 
 

@@ -1,10 +1,10 @@
-"""Loading a variant: every stage that runs a model comes here. What it reads of it is `probe.reading`'s."""
+"""Loading a variant: every stage that runs a model comes here. What is read of it: `probe.models`."""
 
 import json
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ from safetensors import SafetensorError
 from probe import files
 from probe.errors import ProbeError
 from probe.families import Family, load_family
-from probe.models.extract import extract, free_memory, out_of_memory
+from probe.models.batching import free_memory, out_of_memory
+from probe.models.extract import extract
+from probe.models.weights import local_revision
 from probe.paths import Paths
 
-__all__ = ["Checkpoint", "extract", "loaded", "open_checkpoint"]
+__all__ = ["Checkpoint", "extract", "loaded", "loaded_from", "open_checkpoint"]
 
 log = logging.getLogger(__name__)
 
@@ -69,10 +71,7 @@ class Checkpoint:
     @property
     def revision(self) -> str:
         """The commit on the hub, or the sha256 of the local weights."""
-        if self.hub_revision:
-            return self.hub_revision
-        weights = sorted(Path(self.source).glob("*.safetensors"))
-        return files.digest("".join(files.sha256(path) for path in weights).encode())
+        return self.hub_revision or local_revision(Path(self.source))
 
     def identity(self) -> dict[str, str]:
         """What stored activations must agree on to be this model's."""
@@ -105,7 +104,7 @@ def open_checkpoint(
     if chosen.path and not (Path(source) / "config.json").exists():
         raise ProbeError(f"{label}: no model in {source}")
     try:
-        revision = _commit(chosen.hf, chosen.revision) if chosen.hf else None
+        revision = commit_of(chosen.hf, chosen.revision) if chosen.hf else None
         config = AutoConfig.from_pretrained(source, revision=revision)
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
     except (OSError, ValueError) as error:
@@ -125,12 +124,20 @@ def open_checkpoint(
     )
 
 
-def _commit(hub_id: str, revision: str | None) -> str:
+def commit_of(hub_id: str, revision: str | None) -> str:
     """The commit that a hub model's revision is at now, so that all of it is loaded from that one."""
     from huggingface_hub import hf_hub_download
 
     # The cache keeps it in snapshots/{commit}/; Transformers no longer tells the commit.
     return Path(hf_hub_download(hub_id, "config.json", revision=revision)).parent.name
+
+
+def commit_if_known(hub_id: str, revision: str | None) -> str | None:
+    """`commit_of`, or None where neither the hub nor this machine's cache can tell."""
+    try:
+        return commit_of(hub_id, revision)
+    except (OSError, ValueError):
+        return None
 
 
 def _explained(label: str, hub_id: str | None, error: Exception) -> ProbeError:
@@ -174,19 +181,37 @@ def _from_pretrained(checkpoint: Checkpoint, device: str, head: bool) -> Any:
         transformers_logging.disable_progress_bar()  # a log needs no bar of a second's loading
     auto: Any = AutoModelForCausalLM if head else AutoModel
     try:
-        model = auto.from_pretrained(
+        model, told = auto.from_pretrained(
             checkpoint.source,
             revision=checkpoint.hub_revision,
             dtype=getattr(torch, checkpoint.dtype),
             device_map="auto" if device == "auto" else None,
+            use_safetensors=True,  # what is hashed is what is loaded
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told below, in one line
         )
     except (OSError, ValueError, SafetensorError) as error:
         hub_id = None if Path(checkpoint.source).is_dir() else checkpoint.source
         raise _explained(checkpoint.label, hub_id, error) from error
+    _require_whole(checkpoint, told)
     return model.eval() if device == "auto" else model.to(device).eval()
 
 
-@contextmanager
+def _require_whole(checkpoint: Checkpoint, told: dict[str, Any]) -> None:
+    """Raises ProbeError where weights were not in the checkpoint, and thus made up at random.
+
+    A tied weight is not told as missing. A pooler stands after all that is read, and encoders are published
+    without.
+    """
+    misshapen = {name if isinstance(name, str) else name[0] for name in told["mismatched_keys"]}
+    missing = {name for name in told["missing_keys"] if not name.startswith("pooler.")} | misshapen
+    if missing:
+        raise ProbeError(
+            f"{checkpoint.label}: {len(missing)} weights of {checkpoint.source} are missing, or of another "
+            f"shape than its config.json says (first: {min(missing)}); get the model anew"
+        )
+
+
 def loaded(
     family: str | Family,
     variant: str,
@@ -194,16 +219,21 @@ def loaded(
     device: str | None = None,
     paths: Paths | None = None,
     head: bool = False,
-) -> Iterator[tuple[Any, Any]]:
+) -> AbstractContextManager[tuple[Any, Any]]:
     """Yield (model, tokenizer) of one variant; its memory is free again after the block.
 
     head: with the language-model head, which the logit lens needs.
     """
-    from accelerate.hooks import remove_hook_from_submodules
-
     paths = paths or Paths()
     family = load_family(family, paths) if isinstance(family, str) else family
-    checkpoint = open_checkpoint(family, variant, dtype, device, paths)
+    return loaded_from(open_checkpoint(family, variant, dtype, device, paths), head)
+
+
+@contextmanager
+def loaded_from(checkpoint: Checkpoint, head: bool = False) -> Iterator[tuple[Any, Any]]:
+    """`loaded`, of a checkpoint that is open already."""
+    from accelerate.hooks import remove_hook_from_submodules
+
     model = load_weights(checkpoint, head)
     try:
         yield model, checkpoint.tokenizer

@@ -14,11 +14,14 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from probe import cli, files
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+import model_loader
+from probe import cli, dependencies, files, tables
 from probe.conventions import EMBEDDED_FAMILY
 from probe.families import Family
 from probe.paths import REPOSITORY, Paths
@@ -34,120 +37,147 @@ def parser() -> argparse.ArgumentParser:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage, what it reads and what it writes, as globs below the root."""
+    """A stage, what it writes, as globs below the root, the stages whose results it reads, and what else it
+    reads that no stage of this run makes.
+
+    Its code, the data files and the models that it reads are not listed: `fingerprint` finds them.
+    """
 
     module: str
-    reads: tuple[str, ...]
     writes: tuple[str, ...]
+    after: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
 
 
-def stages(family: Family) -> list[Stage]:
-    results_, assets = f"results/{family.name}", f"assets/{family.name}"
-    activations = (f"activations/{family.name}/*/index.json", f"activations/{family.name}/*/*.safetensors")
-    models = tuple(f"{variant.path}/*.safetensors" for variant in family.variants.values() if variant.path)
-    sentences = (
-        "data/concept_probes.json",
-        "p1_edge_cases.json",
-        "organism/lexicon/*.toml",
-        "organism/corpus.py",
-    )
-    alignment, commitment = f"{results_}/alignment_*", f"{results_}/commitment_*"
-    audit, robustness = f"{results_}/artifact_audit*", f"{results_}/robustness*"
-    lens = f"{results_}/logit_lens*"
-    shape = tuple(
-        f"{results_}/{name}*"
-        for name in (
-            "variant_effects",
-            "dose_response",
-            "peaks",
-            "layer_increments",
-            "confounders",
-            "concept_map",
+def stages(family: Family, variants: Sequence[str]) -> list[Stage]:
+    results, assets = f"results/{family.name}", f"assets/{family.name}"
+    folders = [f"activations/{family.name}/{variant}" for variant in variants]
+    stored = tuple(f"{folder}/{name}" for folder in folders for name in ("index.json", "*.safetensors"))
+
+    def made_by(module: str, *more: str) -> tuple[str, ...]:
+        names = [table.name for table in tables.TABLES.values() if table.made_by == f"{module}.py"]
+        return tuple(f"{results}/{name}.*" for name in (*names, *more))
+
+    def figures(module: str, names: str, after: str, *arguments: str) -> Stage:
+        return Stage(
+            f"viz.{module}", tuple(f"{assets}/{name}" for name in names.split()), (after,), arguments
         )
-    )
+
+    stimuli, activations, alignment = "build_stimuli", "batch_runner", "concept_alignment"
+    curves = made_by(alignment, "alignment_curves", "artifact_audit")
     return [
-        Stage("build_stimuli", sentences, (family.manifest,)),
-        Stage("batch_runner", (family.manifest, *models), activations, ("--local",)),
-        Stage(
-            "concept_alignment",
-            (family.manifest, *activations),
-            (alignment, commitment, audit, robustness, *shape),
-        ),
-        Stage(
-            "failure_classifier",
-            (family.manifest, commitment, *activations),
-            (f"{results_}/failure_cases*", f"{results_}/edge_*"),
-        ),
-        Stage("logit_lens", (family.manifest, *models), (lens,)),
-        Stage("viz.heatmap", (alignment, commitment, audit), (f"{assets}/*heatmap*",)),
-        Stage("viz.alignment_curves", (alignment, audit), (f"{assets}/alignment_*", f"{assets}/tweet_*")),
-        Stage("viz.annotated_curve", (alignment, audit), (f"{assets}/annotated_*",)),
-        Stage("viz.robustness", (robustness,), (f"{assets}/robustness*",)),
-        Stage("viz.lens", (lens,), (f"{assets}/logit_lens*",), ("--variants", family.baseline)),
+        Stage(stimuli, (family.manifest,)),
+        Stage(activations, stored, (stimuli,), ("--local",)),
+        Stage(alignment, curves, (stimuli, activations), reads=made_by("untrained_control")),
+        Stage("failure_classifier", made_by("failure_classifier"), (stimuli, activations, alignment)),
+        Stage("logit_lens", made_by("logit_lens", "logit_lens_examples"), (stimuli,)),
+        figures("heatmap", "*heatmap*", alignment),
+        figures("alignment_curves", "alignment_* tweet_*", alignment),
+        figures("annotated_curve", "annotated_*", alignment),
+        figures("robustness", "robustness*", alignment),
+        figures("lens", "logit_lens*", "logit_lens", "--variants", family.baseline),
     ]
 
 
-def _files(globs: Iterable[str], folders: Iterable[Path]) -> list[Path]:
-    """What the globs match, each in the first of the folders that has a match."""
-    found = []
-    for pattern in globs:
-        found += next((hits for folder in folders if (hits := sorted(folder.glob(pattern)))), [])
-    return [path for path in found if path.is_file()]
+def matching(globs: Iterable[str], folder: Path) -> list[Path]:
+    return sorted({path for pattern in globs for path in folder.glob(pattern) if path.is_file()})
 
 
-def _hashes(hashed: Iterable[Path], paths: Paths) -> dict[str, str]:
-    return {paths.name(path): files.sha256(path) for path in hashed}
+@dataclass(frozen=True)
+class Run:
+    """One run of the pipeline: the family, its variants, where everything lies."""
+
+    paths: Paths
+    family: Family
+    variants: list[str]
+
+    def fingerprint(self, stage: Stage) -> str:
+        """One hash over what the stage depends on: its arguments, its code, the data that its code names, the
+        models if it loads any, and the results of the stages that it comes after."""
+        code = dependencies.code(stage.module)
+        before = [each for each in stages(self.family, self.variants) if each.module in stage.after]
+        read = {path for each in before for path in self._there(each.writes)} | set(self._there(stage.reads))
+        written = set(matching(stage.writes, self.paths.root)) | set(matching(stage.writes, REPOSITORY))
+        read |= code | (dependencies.data(code, self.paths) - written)
+        commits: list[str | None] = []
+        if REPOSITORY / "model_loader.py" in code:
+            read |= self._local_models()
+            commits = self._hub_models()
+        state = [stage.arguments, self.variants, commits, self.hashes(read), files.versions()]
+        return files.digest(json.dumps(state).encode())
+
+    def _there(self, globs: tuple[str, ...]) -> list[Path]:
+        """What was written before. Of activations the index, which has the sha256 of every shard."""
+        written = matching(globs, self.paths.root) or matching(globs, REPOSITORY)
+        return [path for path in written if path.suffix != ".safetensors"]
+
+    def _local_models(self) -> set[Path]:
+        folders = [
+            self.paths.source(path) for name in self.variants if (path := self.family.variants[name].path)
+        ]
+        return {path for folder in folders for path in matching(["*.safetensors", "*.json"], folder)}
+
+    def _hub_models(self) -> list[str | None]:
+        """The commits that the variants on the hub are at now; None for one that cannot be asked for."""
+        chosen = [self.family.variants[name] for name in self.variants]
+        return [model_loader.commit_if_known(each.hf, each.revision) for each in chosen if each.hf]
+
+    def hashes(self, read: Iterable[Path]) -> dict[str, str]:
+        return files.hashes(self.paths, sorted(read))
+
+    def outputs(self, stage: Stage) -> dict[str, str]:
+        return self.hashes(matching(stage.writes, self.paths.root))
+
+    def remove_left_over(self, stage: Stage, before: Mapping[Path, int]) -> None:
+        """Delete results that the stage could have written and did not: those of other variants."""
+        measured = self.paths.results(self.family.name), self.paths.assets(self.family.name)
+        for path in matching(stage.writes, self.paths.root):
+            if path.stat().st_mtime_ns == before.get(path) and path.parent in measured:
+                path.unlink()
+                log.info("%s: removed, as it is of an earlier run with other variants", path)
 
 
-def _outputs(stage_: Stage, paths: Paths) -> dict[str, str]:
-    return _hashes(_files(stage_.writes, (paths.root,)), paths)
+class Record(BaseModel):
+    made_from: str
+    outputs: dict[str, str]
 
 
-def fingerprint(stage_: Stage, variants: list[str], paths: Paths) -> str:
-    """One hash over what the stage depends on: its arguments, its inputs, and the project's code."""
-    code = [
-        REPOSITORY / f"{stage_.module.replace('.', '/')}.py",
-        REPOSITORY / "model_loader.py",
-        paths.families,
-    ]
-    code += sorted((REPOSITORY / "probe").rglob("*.py")) + sorted((REPOSITORY / "viz").glob("*.py"))
-    state = [
-        stage_.arguments,
-        variants,
-        _hashes([*code, *_files(stage_.reads, (paths.root, REPOSITORY))], paths),
-        files.versions(),
-    ]
-    return files.digest(json.dumps(state).encode())
+LOG = TypeAdapter(dict[str, Record])
 
 
-def current(recorded: dict | None, made_from: str, stage_: Stage, paths: Paths) -> bool:
-    """Whether the stage's outputs are those that it wrote from just these inputs."""
-    if not recorded or recorded["made_from"] != made_from:
-        return False
-    return bool(recorded["outputs"]) and recorded["outputs"] == _outputs(stage_, paths)
+def read_log(path: Path) -> dict[str, Record]:
+    """What earlier runs made; nothing where that cannot be read, so that all is made again."""
+    try:
+        return LOG.validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return {}
 
 
 def work(args: argparse.Namespace) -> int:
-    paths, family, variants = cli.context(args)
+    paths, family, chosen = cli.context(args)
+    run = Run(
+        paths, family, family.chosen([family.baseline, *chosen])
+    )  # effects are told against the baseline
     log_path = paths.results(family.name) / ".pipeline.json"
-    done = json.loads(log_path.read_text()) if log_path.exists() and not args.force else {}
-    common = ["--family", family.name, "--variants", ",".join(variants), "--root", str(args.root)]
+    done = {} if args.force else read_log(log_path)
+    common = ["--family", family.name, "--variants", ",".join(run.variants), "--root", str(args.root)]
     common += ["--verbose"] if args.verbose else []
-    for stage_ in stages(family):
-        made_from = fingerprint(stage_, variants, paths)
-        if current(done.get(stage_.module), made_from, stage_, paths):
-            log.info("%s: up to date", stage_.module)
+    for stage in stages(family, run.variants):
+        made_from, recorded = run.fingerprint(stage), done.get(stage.module)
+        if recorded and recorded.made_from == made_from and recorded.outputs == run.outputs(stage) != {}:
+            log.info("%s: up to date", stage.module)
             continue
+        before = {path: path.stat().st_mtime_ns for path in matching(stage.writes, paths.root)}
         started = time.monotonic()
-        status = importlib.import_module(stage_.module).main([*common, *stage_.arguments])
+        status = importlib.import_module(stage.module).main([*common, *stage.arguments])
         if status:
-            log.error("%s ended with status %d; the stages after it were not run", stage_.module, status)
+            log.error("%s ended with status %d; the stages after it were not run", stage.module, status)
             return status
-        log.info("%s: %.1f s", stage_.module, time.monotonic() - started)
-        outputs = _outputs(stage_, paths)
-        done[stage_.module] = {"made_from": made_from, "outputs": outputs}
-        files.write_bytes(log_path, files.to_json(done))
+        log.info("%s: %.1f s", stage.module, time.monotonic() - started)
+        run.remove_left_over(stage, before)
+        done[stage.module] = Record(made_from=made_from, outputs=run.outputs(stage))
+        files.write_bytes(log_path, files.to_json(LOG.dump_python(done)))
     print(f"{paths.results(family.name)} and {paths.assets(family.name)} are complete")
     return 0
 

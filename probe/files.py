@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from probe.errors import ProbeError
+from probe.paths import Paths
 
 PACKAGES = ("torch", "transformers", "numpy", "scipy", "pandas", "matplotlib")
 
@@ -21,6 +23,11 @@ def sha256(path: Path) -> str:
 
 def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def hashes(paths: Paths, read: Iterable[Path]) -> dict[str, str]:
+    """{name: sha256} of input files, as provenance has them."""
+    return {paths.name(path): sha256(path) for path in read}
 
 
 def write_bytes(path: Path, content: bytes) -> Path:

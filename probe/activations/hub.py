@@ -37,8 +37,8 @@ shard = load_file(f"{{folder}}/{family}/{first}/shard-00000.safetensors")
 resid = shard["resid.mean"] * shard["scale.mean"][..., None]  # (n, n_states, d_model)
 ```
 
-With aya-cross-lingual-probe, `probe.store.ActivationStore(folder).resid("mean", stimulus_ids)` reads the
-same, and checks each shard's sha256.
+With aya-cross-lingual-probe, `probe.activations.ActivationStore(folder).resid("mean", stimulus_ids)` reads
+the same, and checks each shard's sha256.
 
 **Licence.** Activations are derived from the models and fall under the terms of each model's own licence.
 Token ids can be decoded to the sentences; where those are of FLORES-200, they are CC-BY-SA-4.0 (NLLB Team

@@ -8,11 +8,16 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from probe import files
-from probe.activations.store import SHARD_SIZE, Activations, ActivationStore, conflict
+from probe import files, positions
+from probe.activations.index import conflict
+from probe.activations.shard import SHARD_SIZE
+from probe.activations.writer import ActivationWriter
 from probe.errors import ProbeError
-from probe.models.extract import TOKEN_BUDGET, extract, tuned_budget
+from probe.models.batching import TOKEN_BUDGET
+from probe.models.extract import Activations, extract
+from probe.models.tuning import tuned_budget
 from probe.stimuli.manifest import KINDS, Manifest, ProbeSentence, Stimulus
 
 log = logging.getLogger(__name__)
@@ -35,7 +40,7 @@ def ids_of(stimuli: Sequence[Stimulus]) -> list[str]:
     return [stimulus.stimulus_id for stimulus in stimuli]
 
 
-def incomplete(store: ActivationStore, plan: Plan) -> Plan:
+def incomplete(store: ActivationWriter, plan: Plan) -> Plan:
     return {name: stimuli for name, stimuli in plan.items() if not store.complete(name, ids_of(stimuli))}
 
 
@@ -57,9 +62,28 @@ def extract_shard(
     stimuli: Sequence[Stimulus],
     token_budget: int = TOKEN_BUDGET,
     progress: Callable[[int, int], Any] = lambda n_texts, n_tokens: None,
+    check: bool = True,
 ) -> Activations:
     focus = [s.focus for s in stimuli if isinstance(s, ProbeSentence)]
-    return extract(model, tokenizer, [s.text for s in stimuli], focus or None, token_budget, progress)
+    texts = [s.text for s in stimuli]
+    return extract(model, tokenizer, texts, focus or None, token_budget, progress, check)
+
+
+def count_tokens(model: Any, tokenizer: Any, stimuli: Sequence[Stimulus]) -> int:
+    """Of all the texts. Raises ProbeError naming one that cannot be read: without content, or too long."""
+    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    lengths = list(map(len, tokenizer([stimulus.text for stimulus in stimuli])["input_ids"]))
+    for stimulus, length in zip(stimuli, lengths, strict=True):
+        try:
+            positions.content_end(stimulus.text)
+        except ValueError as error:
+            raise ProbeError(f"{stimulus.stimulus_id}: {error}; take it out of the manifest") from error
+        if longest and length > longest:
+            raise ProbeError(
+                f"{stimulus.stimulus_id}: {length} tokens, and the model reads at most {longest}; "
+                "take it out of the manifest"
+            )
+    return sum(lengths)
 
 
 def extract_shards(
@@ -77,15 +101,16 @@ def extract_shards(
     from tqdm import tqdm
 
     texts = {name: [stimulus.text for stimulus in stimuli] for name, stimuli in todo.items()}
-    n_tokens = {name: sum(map(len, tokenizer(texts[name])["input_ids"])) for name in todo}
+    n_tokens = {name: count_tokens(model, tokenizer, stimuli) for name, stimuli in todo.items()}
     budget = token_budget or tuned_budget(model, tokenizer, [t for some in texts.values() for t in some])
     n_stimuli, total, done = sum(map(len, todo.values())), sum(n_tokens.values()), 0
     started = time.monotonic()
     shown = sys.stderr.isatty()
     with tqdm(total=total, desc=label, unit="token", unit_scale=True, disable=not shown) as bar:
-        for name, stimuli in todo.items():
+        for number, (name, stimuli) in enumerate(todo.items()):
             progress = lambda _, tokens: bar.update(tokens)  # noqa: E731 - extract_shard takes no keywords
-            write(name, ids_of(stimuli), extract_shard(model, tokenizer, stimuli, budget, progress), budget)
+            found = extract_shard(model, tokenizer, stimuli, budget, progress, number == 0)
+            write(name, ids_of(stimuli), found, budget)
             done += n_tokens[name]
             bar.update(done - bar.n)  # a text given twice was run once
             log.debug("%s: %s written, %d of %d tokens", label, name, done, total)
@@ -99,7 +124,7 @@ def smoke_test(model: Any, tokenizer: Any, stimuli: Sequence[Stimulus], label: s
     Raises ProbeError where a value is not finite.
     """
     together = extract_shard(model, tokenizer, stimuli)
-    alone = [extract_shard(model, tokenizer, [stimulus]) for stimulus in stimuli]
+    alone = [extract_shard(model, tokenizer, [stimulus], check=False) for stimulus in stimuli]
     worst = 0.0
     for position, resid in together.resid.items():
         if not np.isfinite(resid).all():
@@ -111,25 +136,23 @@ def smoke_test(model: Any, tokenizer: Any, stimuli: Sequence[Stimulus], label: s
     return f"{len(stimuli)} texts, {n_states} states of {d_model}; batched against single: {worst:.1e}"
 
 
-def status(stores: Mapping[str, ActivationStore], plan: Plan, given: Mapping[str, Any]) -> str:
+def status(stores: Mapping[str, ActivationWriter], plan: Plan, given: Mapping[str, Any]) -> str:
     """A table of each variant's shards and stimuli, and a line for each that cannot be gone on with.
 
     given: the part of the identity that is known without opening a model.
     """
-    rows: list[tuple[str, ...]] = [("variant", "shards", "complete", "damaged", "missing", "stimuli")]
-    notes = []
+    rows, notes = [], []
     for variant, store in stores.items():
         there = store.recover()
         todo = incomplete(store, plan) if there else plan
-        damaged = [name for name in todo if store.path(name).exists()]
+        damaged = sum(store.path(name).exists() for name in todo)
         n_all, n_open = (sum(map(len, shards.values())) for shards in (plan, todo))
-        counts = (len(plan), len(plan) - len(todo), len(damaged), len(todo) - len(damaged))
-        rows.append((variant, *map(str, counts), f"{n_all - n_open} of {n_all}"))
+        counts = (len(plan), len(plan) - len(todo), damaged, len(todo) - damaged)
+        rows.append((variant, *counts, f"{n_all - n_open} of {n_all}"))
         if there and (differing := conflict(store.index.identity, store.index.identity | dict(given))):
             notes.append(f"{variant}: extracted with another {differing}; --fresh starts afresh")
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join(line.rstrip() for line in [*lines, *notes])
+    columns = ["variant", "shards", "complete", "damaged", "missing", "stimuli"]
+    return "\n".join([pd.DataFrame(rows, columns=columns).to_string(index=False), *notes])
 
 
 def to_plain(stimulus: Stimulus) -> dict[str, Any]:

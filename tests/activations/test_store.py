@@ -1,17 +1,30 @@
 """The store: what is written comes back, what is damaged never does."""
 
+import errno
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import filelock
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from safetensors import safe_open
 from safetensors.numpy import load
+from safetensors.torch import save_file
 
-from probe.activations import store as store_module
-from probe.activations.shard import unseal
-from probe.activations.store import Activations, ActivationStore, from_half, to_half, write_shard
+from probe import files
+from probe.activations.half import from_half, to_half
+from probe.activations.shard import unseal, write_shard
+from probe.activations.store import ActivationStore
+from probe.activations.writer import ActivationWriter
 from probe.errors import MissingActivations, ProbeError
+from probe.models.extract import Activations
 
 IDENTITY = {"model": "m", "dtype": "float32", "manifest_sha256": "x"}
 IDS = ["a", "b", "c", "d", "e"]
@@ -24,13 +37,29 @@ def some_activations(n=5, n_states=4, d_model=6, seed=0) -> Activations:
     return Activations(resid, post_norm, [[2, i] for i in range(n)], [{"last": 1, "mean": [1]}] * n)
 
 
+@contextmanager
+def writing(folder: Path, identity=IDENTITY) -> Iterator[ActivationWriter]:
+    writer = ActivationWriter(folder, "EXTRACT")
+    with writer.locked():
+        writer.begin(identity, {})
+        yield writer
+
+
 @pytest.fixture
 def store(tmp_path) -> ActivationStore:
-    store = ActivationStore(tmp_path / "tiny" / "base", "EXTRACT")
-    with store.writing(IDENTITY, {}):
-        store.write_shard("shard-00000", IDS[:3], some_activations(3, seed=1))
-        store.write_shard("shard-00001", IDS[3:], some_activations(2, seed=2))
-    return ActivationStore(store.folder, "EXTRACT")
+    with writing(tmp_path / "tiny" / "base") as writer:
+        writer.write_shard("shard-00001", IDS[3:], some_activations(2, seed=2))
+        writer.write_shard("shard-00000", IDS[:3], some_activations(3, seed=1))
+    return ActivationStore(writer.folder, "EXTRACT")
+
+
+def damage(path: Path, how: str) -> None:
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    if how == "delete":
+        path.unlink()
+    else:
+        path.write_bytes(content if how == "flip" else content[:-20])
 
 
 @settings(max_examples=60, deadline=None)
@@ -88,18 +117,14 @@ def test_shards_hold_what_the_contract_says(store):
     assert shapes["post_scale.last"] == ([3], "F32")
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "delete"])
-def test_a_damaged_shard_is_missing_and_never_read(store, damage):
-    path = store.folder / "shard-00001.safetensors"
-    content = bytearray(path.read_bytes())
-    content[-5] ^= 1
-    if damage == "delete":
-        path.unlink()
-    else:
-        path.write_bytes(content if damage == "flip" else content[:-20])
+@pytest.mark.parametrize("how", ["flip", "truncate", "delete"])
+def test_a_damaged_shard_is_missing_and_never_read(store, how):
+    damage(store.path("shard-00001"), how)
     assert store.missing(IDS) == ["d", "e"]
-    assert store.complete("shard-00000", IDS[:3])
-    assert not store.complete("shard-00001", IDS[3:])
+    writer = ActivationWriter(store.folder)
+    assert writer.recover()
+    assert writer.complete("shard-00000", IDS[:3])
+    assert not writer.complete("shard-00001", IDS[3:])
     with pytest.raises(MissingActivations, match="2 of 5 stimuli.*EXTRACT"):
         store.resid("mean", IDS)
     np.testing.assert_array_equal(store.resid("mean", ["a"]).shape, (1, 4, 6))
@@ -117,35 +142,29 @@ def test_a_shard_cut_short_after_it_was_checked_is_no_crash(store, left):
 def test_a_value_that_is_not_finite_is_refused_naming_stimulus_and_state(tmp_path):
     activations = some_activations(3)
     activations.resid["mean"][1, 2, 3] = np.nan
-    store = ActivationStore(tmp_path / "v", "EXTRACT")
-    with store.writing(IDENTITY, {}), pytest.raises(ProbeError, match="b: state 2 at 'mean' is not finite"):
-        store.write_shard("shard-00000", ["a", "b", "c"], activations)
-    assert not list(store.folder.glob("*.safetensors"))
+    with writing(tmp_path) as writer, pytest.raises(ProbeError, match="b: state 2 at 'mean' is not finite"):
+        writer.write_shard("shard-00000", ["a", "b", "c"], activations)
     activations = some_activations(3)
     activations.post_norm["last"][2, 0] = np.inf
-    with store.writing(IDENTITY, {}), pytest.raises(ProbeError, match="c: the normed state"):
-        store.write_shard("shard-00000", ["a", "b", "c"], activations)
+    with writing(tmp_path) as writer, pytest.raises(ProbeError, match="c: the normed state"):
+        writer.write_shard("shard-00000", ["a", "b", "c"], activations)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 @pytest.mark.parametrize("key", ["model", "dtype", "manifest_sha256"])
 def test_another_model_manifest_or_dtype_is_an_error_with_the_cure(store, key):
     with (
         pytest.raises(ProbeError, match=rf"another {key}.*EXTRACT --fresh"),
-        store.writing(IDENTITY | {key: "z"}, {}),
+        writing(store.folder, IDENTITY | {key: "z"}),
     ):
         pass
     assert store.missing(IDS) == []
 
 
 def test_a_second_writer_is_refused(store):
-    other = ActivationStore(store.folder, "EXTRACT")
-    with (
-        store.writing(IDENTITY, {}),
-        pytest.raises(ProbeError, match="another run"),
-        other.writing(IDENTITY, {}),
-    ):
+    with writing(store.folder), pytest.raises(ProbeError, match="another run"), writing(store.folder):
         pass
-    with other.writing(IDENTITY, {}):
+    with writing(store.folder):
         pass
 
 
@@ -155,9 +174,9 @@ def test_a_full_disk_leaves_nothing_half_written(store, monkeypatch):
 
     before = {path.name: path.read_bytes() for path in store.folder.iterdir()}
     message = "No space left on device.*make room and go on with: EXTRACT"
-    with pytest.raises(ProbeError, match=message), store.writing(IDENTITY, {}):  # noqa: PT012
-        monkeypatch.setattr(store_module.files.os, "fsync", full)
-        store.write_shard("shard-00002", ["f"], some_activations(1))
+    with pytest.raises(ProbeError, match=message), writing(store.folder) as writer:  # noqa: PT012
+        monkeypatch.setattr(os, "fsync", full)
+        writer.write_shard("shard-00002", ["f"], some_activations(1))
     assert {path.name: path.read_bytes() for path in store.folder.iterdir()} == before
 
 
@@ -183,26 +202,82 @@ def test_a_lost_index_is_made_again_from_the_shards(store, lost):
         index = store.index.model_copy(deep=True)
         del index.shards["shard-00001"]
         store.index_path.write_text(index.model_dump_json())
-    with ActivationStore(store.folder).writing(IDENTITY, {}) as reopened:
+    with writing(store.folder) as reopened:
         assert reopened.complete("shard-00000", IDS[:3])
         assert reopened.complete("shard-00001", IDS[3:])
     assert store.index_path.read_bytes() == whole
 
 
 def test_an_index_made_again_leaves_out_what_is_damaged_or_of_another_model(store):
-    path = store.path("shard-00001")
-    content = bytearray(path.read_bytes())
-    content[-5] ^= 1
-    path.write_bytes(content)
+    damage(store.path("shard-00001"), "flip")
     store.index_path.unlink()
-    with ActivationStore(store.folder).writing(IDENTITY, {}) as reopened:
+    with writing(store.folder) as reopened:
         assert list(reopened.index.shards) == ["shard-00000"]
     store.index_path.unlink()
     with (
         pytest.raises(ProbeError, match="another model; to discard it"),
-        ActivationStore(store.folder).writing(IDENTITY | {"model": "z"}, {}),
+        writing(store.folder, IDENTITY | {"model": "z"}),
     ):
         pass
+
+
+@pytest.mark.parametrize("lie", ["model", "reversed ids", "token ids"])
+def test_an_index_that_contradicts_its_sealed_shards_is_not_believed(store, lie):
+    """All its sha256 are right, and the vectors would be given under other names."""
+    true, fingerprint = store.index_path.read_bytes(), store.fingerprint()
+    index = json.loads(true)
+    ids = index["shards"]["shard-00000"]["stimulus_ids"]
+    if lie == "model":
+        index["identity"]["model"] = "another"
+    elif lie == "reversed ids":
+        ids.reverse()
+    else:
+        index["token_ids"][ids[0]] = [7]
+    store.index_path.write_text(json.dumps(index))
+    lying = ActivationStore(store.folder, "EXTRACT")
+    assert lying.fingerprint() != fingerprint
+    with pytest.raises(ProbeError, match="index.json contradicts shard-00000.safetensors; .* EXTRACT"):
+        lying.resid("mean", IDS)
+    with writing(store.folder):
+        pass
+    assert store.index_path.read_bytes() == true
+
+
+def test_another_safetensors_file_in_place_of_a_shard_is_a_damaged_shard(store):
+    path = store.path("shard-00001")
+    save_file({"weight": torch.zeros(3, dtype=torch.bfloat16)}, path)
+    assert unseal(path) is None
+    assert store.missing(IDS) == ["d", "e"]
+    index = json.loads(store.index_path.read_text())
+    index["shards"]["shard-00001"]["sha256"] = files.sha256(path)  # were it even vouched for
+    store.index_path.write_text(json.dumps(index))
+    with pytest.raises(MissingActivations, match="shard-00001.* holds no activations; run: EXTRACT"):
+        ActivationStore(store.folder, "EXTRACT").require(IDS)
+    with writing(store.folder) as writer:
+        assert list(writer.index.shards) == ["shard-00000"]
+
+
+def test_the_index_is_written_once_a_run_whatever_the_order(tmp_path, store, monkeypatch):
+    written, write_bytes = [], files.write_bytes
+    monkeypatch.setattr(files, "write_bytes", lambda *a: written.append(a[0].name) or write_bytes(*a))
+    with writing(tmp_path / "again") as writer:
+        writer.write_shard("shard-00000", IDS[:3], some_activations(3, seed=1))
+        writer.write_shard("shard-00001", IDS[3:], some_activations(2, seed=2))
+    assert written == ["shard-00000.safetensors", "shard-00001.safetensors", "index.json"]
+    assert (tmp_path / "again" / "index.json").read_bytes() == store.index_path.read_bytes()
+
+
+def test_a_complete_store_that_nobody_may_write_can_be_opened(store, monkeypatch):
+    def refused(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    for name in ("mkdir", "unlink", "replace"):
+        monkeypatch.setattr(Path, name, refused)
+    monkeypatch.setattr(filelock.FileLock, "acquire", refused)
+    with writing(store.folder) as writer:
+        assert writer.complete("shard-00000", IDS[:3])
+    with pytest.raises(OSError, match="Read-only"), writing(store.folder) as writer:
+        writer.write_shard("shard-00002", ["f"], some_activations(1))
 
 
 def test_a_shard_vouches_for_every_byte_of_itself(store):
@@ -229,17 +304,18 @@ def _tensors(content: bytes) -> dict[str, bytes]:
 def test_a_shard_made_elsewhere_is_taken_in_only_intact_and_of_the_same_model(store, tmp_path):
     arrived = tmp_path / "arrived"
     activations = some_activations(2, seed=3)
-    with store.writing(IDENTITY, {}):
+    with writing(store.folder) as writer:
         write_shard(arrived, ["x", "y"], activations, IDENTITY, {})
         with pytest.raises(ProbeError, match="shard-00002 arrived damaged"):
-            store.adopt("shard-00002", ["y", "x"], arrived, {})
-        store.adopt("shard-00002", ["x", "y"], arrived, {})
+            writer.adopt("shard-00002", ["y", "x"], arrived, {})
+        writer.adopt("shard-00002", ["x", "y"], arrived, {})
         write_shard(arrived, ["z", "w"], activations, IDENTITY | {"dtype": "bfloat16"}, {})
         with pytest.raises(ProbeError, match="another dtype"):
-            store.adopt("shard-00003", ["z", "w"], arrived, {})
+            writer.adopt("shard-00003", ["z", "w"], arrived, {})
         arrived.write_bytes(arrived.read_bytes()[:-1])
         with pytest.raises(ProbeError, match="arrived damaged; to go on: EXTRACT"):
-            store.adopt("shard-00003", ["z", "w"], arrived, {})
+            writer.adopt("shard-00003", ["z", "w"], arrived, {})
+    store = ActivationStore(store.folder)
     assert list(store.index.shards) == ["shard-00000", "shard-00001", "shard-00002"]
     np.testing.assert_allclose(store.resid("mean", ["y"])[0], activations.resid["mean"][1], rtol=1e-3, atol=1)
 

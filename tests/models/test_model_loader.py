@@ -15,7 +15,7 @@ import model_loader
 from probe import positions
 from probe.errors import ProbeError
 from probe.families import load_family
-from probe.models import extract as reading
+from probe.models import batching, hooks, tuning
 from probe.paths import Paths
 from probe.stimuli.manifest import load_concepts, probe_sentences
 
@@ -71,7 +71,7 @@ def test_states_equal_a_slow_loop_bit_for_bit_at_batch_1(model, tokenizer, probe
 def test_batched_states_agree_to_1e_5(model, tokenizer, probes):
     texts, focus = [s.text for s in probes], [s.focus for s in probes]
     mine = model_loader.extract(model, tokenizer, texts, focus, token_budget=300)
-    assert len(reading.batches([len(ids) for ids in mine.token_ids], 300)) > 1
+    assert len(batching.batches([len(ids) for ids in mine.token_ids], 300)) > 1
     for row, (text, word) in enumerate(zip(texts, focus, strict=True)):
         states, normed = slow_states(model, tokenizer, text, word)
         for position in POSITIONS:
@@ -92,14 +92,6 @@ def test_the_last_state_is_before_the_norm(model, tokenizer, probes):
             np.testing.assert_allclose(model.norm(last_state), mine.post_norm[position], rtol=1e-4, atol=1e-5)
         assert not np.allclose(last_state, mine.post_norm[position], atol=1e-2)
     assert mine.resid["mean"].shape[1] == model.config.num_hidden_layers + 1
-
-
-def test_other_sentences_in_the_batch_do_not_leak(model, tokenizer):
-    alone = model_loader.extract(model, tokenizer, ["The child sleeps."])
-    beside = model_loader.extract(
-        model, tokenizer, ["The child sleeps.", "A much longer sentence " * 8 + "."]
-    )
-    np.testing.assert_allclose(alone.resid["mean"][0], beside.resid["mean"][0], rtol=1e-4, atol=1e-5)
 
 
 SMALL = {
@@ -195,9 +187,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(tokenizer, probes, caplog):
     assert "out of memory" in caplog.text
     np.testing.assert_allclose(found.resid["mean"], expected.resid["mean"], rtol=1e-4, atol=1e-4)
     model.forward = lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory"))
-    with pytest.raises(
-        ProbeError, match="a text of 5 tokens does not fit in the memory of cpu|tokens does not"
-    ):
+    with pytest.raises(ProbeError, match=r"a text of \d+ tokens does not fit in the memory"):
         model_loader.extract(model, tokenizer, texts)
 
 
@@ -210,10 +200,10 @@ def test_another_error_of_the_model_is_not_taken_for_memory(tokenizer):
 
 def test_a_small_model_is_not_tuned_and_a_large_one_is(model, tokenizer, monkeypatch):
     texts = ["The child sleeps.", "The doctor listened."]
-    assert reading.tuned_budget(model, tokenizer, texts) == reading.TOKEN_BUDGET
-    monkeypatch.setattr(reading, "WORTH_TUNING", 0)
-    budget = reading.tuned_budget(model, tokenizer, texts)
-    assert budget in [reading.FEWEST_TOKENS * 2**k for k in range(3)]
+    assert tuning.tuned_budget(model, tokenizer, texts) == batching.TOKEN_BUDGET
+    monkeypatch.setattr(tuning, "WORTH_TUNING", 0)
+    budget = tuning.tuned_budget(model, tokenizer, texts)
+    assert budget in [tuning.FEWEST_TOKENS * 2**k for k in range(3)]
 
 
 def test_a_model_spread_by_accelerate_is_read_alike(tiny_models, tokenizer, model, tmp_path):
@@ -250,7 +240,7 @@ def test_a_model_without_a_list_of_blocks_is_refused(tokenizer):
     model = random_model("gpt2", tokenizer.vocab_size)
     model.config.n_layer = 5
     with pytest.raises(ProbeError, match="GPT2Model: 0 lists of 5 modules"):
-        reading.find_blocks(model)
+        hooks.find_blocks(model)
 
 
 @pytest.mark.parametrize(
@@ -277,7 +267,7 @@ def test_text_without_content_is_refused(model, tokenizer):
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=50), st.integers(1, 200))
 def test_batches_hold_every_text_once_within_the_budget(lengths, budget):
-    groups = reading.batches(lengths, budget)
+    groups = batching.batches(lengths, budget)
     assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
     for group in groups:
         assert len(group) == 1 or len(group) * max(lengths[i] for i in group) <= budget

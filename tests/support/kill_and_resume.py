@@ -2,7 +2,7 @@
 
 Usage: python kill_and_resume.py ROOT N_KILLS SEED
 A process of its own, because it forks after importing torch and before using it: importing anew for every
-kill would take minutes. Prints one JSON object: for each kill, the shards recorded then, with inode and
+kill would take minutes. Prints one JSON object: for each kill, the shards there were, with inode and
 time of writing; and the exit status of the last run, which is left alone.
 """
 
@@ -48,10 +48,9 @@ def shards(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.safetensors"))
 
 
-def recorded(folder: Path) -> dict:
-    index = folder / "index.json"
-    names = json.loads(index.read_text())["shards"] if index.exists() else {}
-    stats = {name: (folder / f"{name}.safetensors").stat() for name in names}
+def complete(folder: Path) -> dict:
+    """A shard that has its name is whole."""
+    stats = {path.name: path.stat() for path in shards(folder)}
     return {name: [stat.st_ino, stat.st_mtime_ns] for name, stat in stats.items()}
 
 
@@ -69,9 +68,9 @@ def main(root: str, n_kills: int, seed: int) -> None:
         os.kill(pid, signal.SIGKILL)  # a zombie if it has ended: the test sees that it was too late
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         assert status == -signal.SIGKILL, f"the run ended by itself with {status}"
-        seen.append(recorded(folder))
+        seen.append(complete(folder))
     status = os.waitstatus_to_exitcode(os.waitpid(extract(root), 0)[1])
-    print(json.dumps({"seen": seen, "last": recorded(folder), "status": status}))
+    print(json.dumps({"seen": seen, "last": complete(folder), "status": status}))
 
 
 if __name__ == "__main__":
