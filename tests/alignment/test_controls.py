@@ -1,4 +1,4 @@
-"""What matched sentences share beside their meaning: slow references, and worlds in which it is all there is."""
+"""What matched sentences share beside their meaning: slow references, and worlds where it is all there is."""
 
 import numpy as np
 import pytest
