@@ -1,5 +1,6 @@
 """Stage 3's last step: what the auditor found in a measurement, and the verdict of every row."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ import pandas as pd
 from probe.activations.store import ActivationStore
 from probe.alignment import cells
 from probe.alignment.measure import Measurement, final_tokens, measure
-from probe.audit import checks, rules
+from probe.audit import checks, rules, texts
 from probe.audit.door import Judge, claimable, rule_findings, untrained_missing
 from probe.audit.findings import Finding
 from probe.conventions import POSITIONS, PRIMARY_METRIC, PRIMARY_POSITION
@@ -36,6 +37,7 @@ def judge(
 ) -> Judged:
     """untrained: as untrained.csv has it, None where the family has none."""
     findings = checks.audit(_evidence(measured, stores, manifest))
+    findings += texts.shifted_lines(_offsets(measured))
     controls = frozenset(name for name, variant in family.variants.items() if variant.untrained)
     by = Judge(findings, controls)
     levels = rules.levels_beside(measured.summary, measured.few, untrained)
@@ -89,6 +91,15 @@ def _evidence(
             (kind, s.stimulus_id, s.language, s.text) for kind in cells.KINDS for s in manifest.of_kind(kind)
         ],
     )
+
+
+def _offsets(measured: Measurement) -> dict[tuple[str, str], dict[str, texts.Offset]]:
+    """(kind, language) -> variant -> lines that match others better than their own."""
+    found: dict[tuple[str, str], dict[str, texts.Offset]] = defaultdict(dict)
+    for (variant, language, kind), similarity in measured.highest.items():
+        if offset := texts.line_offset(similarity):
+            found[kind, language][variant] = offset
+    return found
 
 
 def _saturated(effects: pd.DataFrame, beside: pd.DataFrame) -> list[Finding]:

@@ -34,8 +34,8 @@ def few_groups(table: pd.DataFrame) -> pd.Series:
 
 def levels_beside(summary: pd.DataFrame, few: pd.DataFrame, untrained: pd.DataFrame | None) -> pd.DataFrame:
     """The primary rows of `summary`, in its order and index, with columns for what is held against them:
-    {rank, partial, stratified}_{value, low, null, n}, without (a few dimensions), untrained (the largest of the
-    untrained networks), bits (that a rank can reach). What was not measured is NaN."""
+    {rank, partial, stratified}_{value, low, null, n}, without (a few dimensions), untrained (the largest of
+    the untrained networks), bits (that a rank can reach). What was not measured is NaN."""
     table = summary.loc[summary.metric == PRIMARY_METRIC].copy()
     kept = table.index
     for metric in ("rank", "partial", "stratified"):

@@ -1,4 +1,4 @@
-"""The one door: for each rule a row that it stops and its clean twin; and no reader says more than the door."""
+"""The one door: for each rule a row that it stops and its clean twin; no reader says more than it."""
 
 import re
 
@@ -116,18 +116,22 @@ def effects_table(
             own | {"metric": PRIMARY_METRIC} | (of_hindi or {}),
         ]
     table = pd.DataFrame(rows)
-    levels = pd.DataFrame(
-        [
-            CELL | {"variant": variant, "language": lang, "rank_value": bits, "rank_low": bits - 0.2, "rank_null": 1.4, "bits": 7.6}
-            for variant, bits in zip((pair["variant_a"], pair["variant_b"]), ranks, strict=True)
-            for lang in ("hi", "fr")
-        ]
-    )  # fmt: skip
-    seeds = pd.DataFrame(
-        [CELL | {"seed": s, "language": lang, "metric": PRIMARY_METRIC, "value": s * untrained} for s in (0, 1) for lang in ("hi", "fr")]
-    )  # fmt: skip
+    bits = {"rank_null": 1.4, "bits": 7.6}
+    of_ranks = zip((pair["variant_a"], pair["variant_b"]), ranks, strict=True)
+    levels = [
+        CELL | bits | {"variant": variant, "language": lang, "rank_value": rank, "rank_low": rank - 0.2}
+        for variant, rank in of_ranks
+        for lang in ("hi", "fr")
+    ]
+    seeds = [
+        CELL | {"seed": seed, "language": lang, "metric": PRIMARY_METRIC, "value": seed * untrained}
+        for seed in (0, 1)
+        for lang in ("hi", "fr")
+    ]
     regional = regional_table() if regional is None else regional
-    return JUDGE.effects(table, rules.effects_beside(table, levels, regional, seeds))
+    return JUDGE.effects(
+        table, rules.effects_beside(table, pd.DataFrame(levels), regional, pd.DataFrame(seeds))
+    )
 
 
 def of_hindi(table):
@@ -250,7 +254,7 @@ def test_what_blocks_an_effect_of_a_metric_blocks_it_in_robustness_too():
 def test_what_blocks_has_a_finding_a_sentence_and_advice():
     assert door.SENTENCES.keys() == door.RULES
     written = "\n".join(path.read_text() for path in (REPOSITORY / "probe/audit").glob("*.py"))
-    begins = r'(?:id=|_finding\(|name = |_about_last_state\(|describe\(\w+, |\[DESCRIPTIVE, |^ +\()f?"([a-z_]+)[/"]'
+    begins = r'(?:id=|_finding\(|name = |_state\(|describe\(\w+, |\[DESCRIPTIVE, |^ +\()f?"([a-z_]+)[/"]'
     named = set(re.findall(begins, written, re.MULTILINE))
     assert {"constant_final_token", "no_null", "rank_saturated", "post_norm_state", "untranslated"} <= named
     for name in {*named, *door.RULES}:
