@@ -95,7 +95,7 @@ def print_route(text: str, family: str, as_json: bool) -> None:
     if as_json:
         print(json.dumps(dataclasses.asdict(decision), ensure_ascii=False))
         return
-    print(f"{decision.variant}: {decision.language}, {decision.category or 'clean'}")
+    print(f"{decision.variant}: {decision.language}, {', '.join(decision.categories) or 'clean'}")
     print(f"confidence {decision.confidence:.2f}")
     for reason in decision.reasons:
         print(f"- {reason}")
@@ -106,14 +106,11 @@ def print_evaluation(path: Path, family: str, as_json: bool) -> None:
     if as_json:
         print(json.dumps(evaluation.summary(), ensure_ascii=False))
         return
-    n = evaluation.n
     print(pd.DataFrame(evaluation.confusion).T.to_string())
     print(f"rows: expected; columns: decided. {evaluation.policy}")
     print(f"false alarms on clean forms: {len(evaluation.false_alarms)} of {evaluation.clean}")
-    print(
-        f"right of {n}: {evaluation.categories_right} categories, {evaluation.variants_right} variants, "
-        f"{evaluation.languages_right} languages"
-    )
+    right = ", ".join(f"{what} {n}" for what, n in evaluation.right.items())
+    print(f"right of {evaluation.n}: {right}; {evaluation.categories_given:.2f} categories a case")
 
 
 def work(args: argparse.Namespace) -> None:
