@@ -8,7 +8,7 @@ import pytest
 
 import concept_alignment
 from probe import tables
-from probe.audit import advice, checks, door, judge, reanalysis, rules
+from probe.audit import advice, checks, door, rules
 from probe.audit.findings import Claim, Finding
 from probe.conventions import PRIMARY_METRIC
 from probe.families import load_family
@@ -292,21 +292,7 @@ def test_tables_of_claims_keep_verdict_and_reason_and_others_have_none(tmp_path)
     assert {name for name, each in tables.TABLES.items() if each.claims} >= door.KINDS.keys()
 
 
-def test_curves_alone_are_described_and_never_claimed(tmp_path):
-    rng = np.random.default_rng(0)
-    curves = {
-        v: {f"K{i}": {"hi": (0.5 + up + 0.01 * rng.random(5)).tolist()} for i in range(20)}
-        for v, up in (("a", 0.0), ("b", 0.3))
-    }
-    effects = reanalysis.variant_effects(reanalysis.Published(tuple(curves["a"]), {
-        v: {"hi": np.array([own["hi"] for own in by.values()])} for v, by in curves.items()
-    }, {}, "last"))  # fmt: skip
-    assert (effects.p_holm < 0.05).all()
-    assert not door.claimable(effects).any()
-
-
 def test_the_embedded_familys_untrained_variant_is_a_control():
     family = load_family("nano-aya", Paths())
     assert family.variants["random"].untrained
     assert set(family.variants["fire"].emphasises) < set(TARGETS)
-    assert judge.AUDITED[0] == "cosine"
