@@ -211,9 +211,9 @@ def first_state(published: Published, found: list[Finding]) -> int:
 
 def variant_effects(published: Published) -> pd.DataFrame:
     """Every pair of variants, the later in the file minus the earlier: mean difference per language and
-    state, with interval and p over concepts; empty where there is one variant. All of it describes: a raw cosine moves with the offset of a
-    language and with how crowded the space is, and the file holds nothing that would tell these from
-    meaning."""
+    state, with interval and p over concepts; empty where there is one variant. All of it describes: a raw
+    cosine moves with the offset of a language and with how crowded the space is, and the file holds nothing
+    that would tell these from meaning."""
     variants = list(published.curves)
     tables = [
         effects.assess_contrast(
