@@ -151,14 +151,6 @@ def test_alignment_made_by_length_is_explained():
     assert ((slope.ci_low < -0.5) & (slope.ci_high > -0.5) & (slope.ci_high < 0)).all()
 
 
-def test_alignment_that_has_nothing_to_do_with_length_is_left_alone():
-    items, covariate = planted(slope=0.0, noise=0.1)
-    rows = regression_rows(items, covariate, "length")
-    slope = rows[rows.quantity == "length_slope"]
-    assert ((slope.ci_low < 0) & (slope.ci_high > 0)).all()
-    assert rows[rows.quantity == "length_r2"].value.max() < 0.1
-
-
 def test_a_difference_between_languages_is_not_mistaken_within_them():
     """Languages differ for another reason, which happens to run with length: the pooled slope takes it for
     length, the slope within languages does not."""
@@ -249,22 +241,6 @@ def test_a_full_stop_is_shared_by_all_pairs_words_by_the_matched_only():
     assert value(duplicates, "fr", quantity="overlap_excess").value == 0
 
 
-def test_shared_tokens_explain_the_embedding_state_that_they_make():
-    """State 0 is a mean of token embeddings, so alike as far as tokens are shared; state 1 is not."""
-    rng = np.random.default_rng(2)
-    embedding = rng.normal(size=(7000, 64))
-    items, overlap = {}, {}
-    for seed, language in enumerate(LANGUAGES):
-        pivot, target = sentences(shared=0.3 * seed, seed=seed)
-        sides = [np.array([embedding[ids[1:]].mean(axis=0) for ids in side]) for side in (pivot, target)]
-        first = 1 - np.diagonal(cdist(*sides, metric="cosine"))
-        items[language] = np.column_stack([first, rng.normal(size=30)])
-        overlap[language] = np.diagonal(shared(pivot, target))
-    rows = regression_rows(items, overlap, "overlap")
-    assert value(rows, state=0, quantity="overlap_r2").ci_low > 0.8
-    assert value(rows, state=1, quantity="overlap_r2").value < 0.1
-
-
 # The space
 
 
@@ -351,24 +327,3 @@ def test_one_vector_for_all_sentences_has_no_shares():
     gram = grams(same.astype(np.float64), same.astype(np.float64))
     assert np.isnan(confounders.component_shares(gram)).all()
     assert confounders.share_rows("hi", "pcs", confounders.component_shares(gram), 20).empty
-
-
-def test_the_table_is_tidy(counted):
-    vectors = crowded()
-    items, covariate = planted(n=30)
-    parts = [
-        confounders.token_rows(counted, "en", Groups.independent(30)),
-        regression_rows(items, covariate, "length"),
-        confounders.share_rows("hi", "dims", confounders.dimension_shares(vectors), len(vectors)),
-    ]
-    table = confounders.table(parts, "fire", "probes", "mean")
-    assert tuple(table.columns) == confounders.COLUMNS
-    assert len(table) == sum(map(len, parts))
-    assert not table.duplicated(["variant", "language", "stimuli", "position", "state", "quantity"]).any()
-    assert set(table.n) == {30}
-    first = table.to_csv(index=False).splitlines()[1]
-    assert first.startswith("fire,en,probes,mean,,tokens,")
-    assert table.state.dtype == "Int64"
-    described = table[table.quantity.str.startswith("dims_top")]
-    assert len(described) == 3 * 2
-    assert described.ci_low.isna().all()
