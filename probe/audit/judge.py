@@ -1,6 +1,5 @@
 """Stage 3's last step: what the auditor found in a measurement, and the verdict of every row."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -36,9 +35,11 @@ def judge(
     untrained: pd.DataFrame | None = None,
 ) -> Judged:
     """untrained: as untrained.csv has it, None where the family has none."""
-    findings = checks.audit(_evidence(measured, stores, manifest))
-    findings += texts.shifted_lines(_offsets(measured))
     controls = frozenset(name for name, variant in family.variants.items() if variant.untrained)
+    findings = [
+        *checks.audit(_evidence(measured, stores, manifest)),
+        *texts.shifted_lines(_offsets(measured, controls)),
+    ]
     by = Judge(findings, controls)
     levels = rules.levels_beside(measured.summary, measured.few, untrained)
     tables = dict(measured.tables)
@@ -93,13 +94,15 @@ def _evidence(
     )
 
 
-def _offsets(measured: Measurement) -> dict[tuple[str, str], dict[str, texts.Offset]]:
-    """(kind, language) -> variant -> lines that match others better than their own."""
-    found: dict[tuple[str, str], dict[str, texts.Offset]] = defaultdict(dict)
+def _offsets(
+    measured: Measurement, controls: frozenset[str]
+) -> dict[tuple[str, str], dict[str, texts.Offset]]:
+    """(kind, language) -> variant -> where its lines match others better than their own."""
+    offsets: dict[tuple[str, str], dict[str, texts.Offset]] = {}
     for (variant, language, kind), similarity in measured.highest.items():
-        if offset := texts.line_offset(similarity):
-            found[kind, language][variant] = offset
-    return found
+        if variant not in controls and (offset := texts.line_offset(similarity)):
+            offsets.setdefault((kind, language), {})[variant] = offset
+    return offsets
 
 
 def _saturated(effects: pd.DataFrame, beside: pd.DataFrame) -> list[Finding]:

@@ -112,29 +112,30 @@ def test_strata_below_five_meanings_are_no_comparison():
     assert len(controls.large_strata(["a"] * 4)[0]) == 0
 
 
-def test_without_its_few_dimensions_a_length_code_is_gone_and_a_meaning_is_not():
+@pytest.mark.parametrize("rotated", [False, True])
+def test_without_its_few_directions_a_length_code_is_gone_and_a_meaning_is_not(rotated):
     rng = np.random.default_rng(4)
     meaning, length = rng.normal(size=(50, 1, 200)), rng.normal(size=(50, 1))
-    noise = rng.normal(size=(2, 50, 1, 200))
-    coded = [each.copy() for each in noise]
-    for side in coded:
-        side[..., 17] += 12 * length
-    for sides, kept in ((coded, 0.25), (noise + meaning, 0.8)):
-        unit = [metrics.directions(side.swapaxes(0, 1)) for side in sides]
+    coded = rng.normal(size=(2, 50, 1, 200))
+    told = rng.normal(size=(2, 50, 1, 200)) + meaning
+    coded[..., 17] += 12 * length
+    turn = np.linalg.qr(rng.normal(size=(200, 200)))[0] if rotated else np.eye(200)
+    kept = []
+    for sides in (coded, told):
+        unit = [metrics.directions((side @ turn).swapaxes(0, 1)) for side in sides]
         whole = (unit[0] * unit[1]).sum(axis=-1).mean()
-        share = controls.without_top_dimensions(*unit)[0] / whole
-        assert (share < kept) if sides is coded else (share > kept)
         assert whole > 0.25
+        kept.append(controls.without_top_directions(*unit)[0] / whole)
+    assert kept[0] < 0.25
+    assert kept[1] > 0.7
 
 
-def test_the_dimensions_left_out_are_those_that_add_most():
+def test_the_directions_are_the_leading_eigenvectors_of_what_agrees():
     rng = np.random.default_rng(5)
-    sides = rng.normal(size=(2, 2, 12, 30))
-    fast = controls.without_top_dimensions(*sides)
-    for state in range(2):
-        x, y = sides[:, state]
-        keep = np.argsort(-(x * y).mean(axis=0))[controls.AT_LEAST :]
-        slow = [
-            a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(x[:, keep], y[:, keep], strict=True)
-        ]
-        assert fast[state] == pytest.approx(np.mean(slow))
+    spectrum = np.array([9.0, 6, 4] + [0.5] * 27)
+    meaning = rng.normal(size=(40, 30)) * spectrum
+    pivot, target = meaning + rng.normal(size=(2, 40, 30))
+    found = controls.agreeing_directions(pivot, target, 3)
+    _, vectors = np.linalg.eigh(pivot.T @ target + target.T @ pivot)
+    np.testing.assert_allclose(found.T @ found, np.eye(3), atol=1e-9)
+    np.testing.assert_allclose(np.abs(found.T @ vectors[:, ::-1][:, :3]), np.eye(3), atol=1e-3)

@@ -59,7 +59,7 @@ LEVELS = {
     "not_significant": [{"change": {"p_holm": 0.06}}, {"change": {"ci_low": 0.1, "null": 0.2}}],
     "nothing_without_shared": [{"others": {"partial": LOW}}, {"others": {"partial": None}}],
     "retrieval_at_chance": [{"others": {"rank": {"ci_low": 1.3}}}, {"others": {"rank": None}}],
-    "few_dimensions": [{"without": 0.19}, {"without": np.nan}],
+    "few_directions": [{"without": 0.19}, {"without": np.nan}],
     "topic_only": [{"others": {"stratified": LOW}}],
     "not_beyond_untrained": [{"untrained": 0.41}],
 }
