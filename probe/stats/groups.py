@@ -38,10 +38,9 @@ class Groups:
         that lacks a factor is by itself in it."""
         labels: dict[str, list[str | None]] = {}
         for row, own in enumerate(shared):
-            flat = {name: [value] if isinstance(value, str) else list(value) for name, value in own.items()}
-            for name, values in flat.items():
-                for place, value in enumerate(values):
-                    key = f"{name}.{place}" if len(values) > 1 else name
+            for name, values in own.items():
+                places = {name: values} if isinstance(values, str) else _by_place(name, values)
+                for key, value in places.items():
                     labels.setdefault(key, [None] * len(shared))[row] = value
         coded = {name: _coded(values) for name, values in labels.items()}
         return cls(
@@ -98,6 +97,10 @@ def multinomial(count: int, resamples: int = N_RESAMPLES) -> np.ndarray:
     while count > 1 and (alone := (weights > 0).sum(axis=1) < 2).any():
         weights[alone] = rng.multinomial(count, np.full(count, 1 / count), size=int(alone.sum()))
     return weights.astype(np.float64)
+
+
+def _by_place(name: str, values: Sequence[str]) -> dict[str, str]:
+    return {f"{name}.{place}": value for place, value in enumerate(values)}
 
 
 def _joint(factors: Sequence[np.ndarray]) -> np.ndarray:
