@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 
 import numpy as np
+from scipy.sparse import csr_array
 
 N_RESAMPLES = 2000
 SEED = 20
 
-Shared = Mapping[str, str | Sequence[str]]  # of one meaning: factor -> what it has of it
+Own = Mapping[str, str | Sequence[str]]  # of one meaning: factor -> what it has of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,7 @@ class Groups:
         return cls(n, {})
 
     @classmethod
-    def of(cls, shared: Sequence[Shared]) -> "Groups":
+    def of(cls, shared: Sequence[Own]) -> "Groups":
         """From what each meaning shares; a list (of fillers) is one factor for each of its places. A meaning
         that lacks a factor is by itself in it."""
         labels: dict[str, list[str | None]] = {}
@@ -53,11 +54,12 @@ class Groups:
         return Groups(len(rows), {name: codes for name, codes in kept.items() if codes.max() + 1 < len(rows)})
 
     @cached_property
-    def crossings(self) -> list[np.ndarray]:
-        """int (n,) for each two factors: equal where two meanings share both. Those that no two share are
-        left out."""
-        joint = [_joint(pair) for pair in itertools.combinations(self.factors.values(), 2)]
-        return [codes for codes in joint if codes.max() + 1 < self.n]
+    def shared(self) -> "Shared":
+        """Each meaning by itself, the factors, and each two factors together where meanings share both."""
+        alone = np.arange(self.n)
+        joint = (_joint(pair) for pair in itertools.combinations(self.factors.values(), 2))
+        crossings = [codes for codes in joint if codes.max() + 1 < self.n]
+        return Shared.of([alone, *self.factors.values(), *crossings])
 
     @cached_property
     def effective(self) -> float:
@@ -87,6 +89,26 @@ class Groups:
     def folds(self, count: int) -> np.ndarray:
         """int (n,): a fold for each meaning, at most `count`; a group of the coarsest factor is in one."""
         return self.coarsest % count
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """Several ways to group n meanings, one below the other: members (n_groups, n), 1 where a meaning is in a
+    group; sizes (n_groups,); starts, the first group of each way."""
+
+    members: csr_array
+    sizes: np.ndarray
+    starts: np.ndarray
+
+    @classmethod
+    def of(cls, ways: Sequence[np.ndarray]) -> "Shared":
+        counts = [int(codes.max()) + 1 for codes in ways]
+        starts = np.cumsum([0, *counts[:-1]])
+        rows = np.concatenate([codes + start for codes, start in zip(ways, starts, strict=True)])
+        columns = np.tile(np.arange(len(ways[0])), len(ways))
+        shape = (sum(counts), len(ways[0]))
+        members = csr_array((np.ones(len(rows)), (rows, columns)), shape=shape)
+        return cls(members, np.bincount(rows).astype(np.float64), starts)
 
 
 @cache
