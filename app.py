@@ -20,13 +20,16 @@ from probe.conventions import EMBEDDED_FAMILY
 from probe.paths import Paths
 
 if TYPE_CHECKING:
-    from explorer.tables import Results
+    from explorer.data import Results
 
 
 def parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__, default_family=EMBEDDED_FAMILY)
     parser.add_argument("--demo", action="store_true", help="results alone, no model is loaded")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
+    parser.add_argument(
+        "--name", action="append", default=[], help="a name that it may be asked for by, beside its address"
+    )
     parser.add_argument("--port", type=int, help="port to listen at (the first free one from 7860 on)")
     parser.add_argument("--share", action="store_true", help="a public link, through Gradio's servers")
     parser.add_argument("--mcp", action="store_true", help="serve the tools for agents, too")
@@ -36,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
 def work(args: argparse.Namespace) -> None:
     # Read when the libraries are imported, so before that. Weights are those that are here already.
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
-    from explorer.tables import Results
+    from explorer.data import Results
 
     logging.getLogger("httpx").setLevel(logging.WARNING)
     if args.demo:
@@ -52,15 +55,16 @@ def work(args: argparse.Namespace) -> None:
 
 
 def _serve(results: "Results", args: argparse.Namespace) -> None:
-    from explorer import page
+    from explorer.page import build
+    from explorer.serve import serve
 
-    built = page.build(results)
+    page = build(results)
     if args.mcp:
-        from explorer import tools
+        from explorer import mcp
 
-        with built:
-            tools.register(args.root)
-    page.serve(built, results, args.host, args.port, share=args.share, mcp_server=args.mcp)
+        with page:
+            mcp.register(results)
+    serve(page, results, args.host, args.port, args.name, share=args.share, mcp_server=args.mcp)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,1 +1,2 @@
-"""The explorer: a page over results/, one module per tab, and the data layer below them."""
+"""The explorer. data: what results/ holds. tabs/: what is asked and said. plots/: how it is drawn. page: all
+of it together. serve: who may have it. mcp and answers: the same for agents."""

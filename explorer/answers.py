@@ -1,4 +1,4 @@
-"""From tables to what an agent is given: the rows asked for, few enough, with what blocks them."""
+"""From tables to what an agent is given: the rows asked for, few enough, with what forbids to claim them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -6,15 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from explorer.results import Curves
-from probe.alignment.commitment import (
-    censored_median,
-    commitment_layer,
-    commitment_states,
-    committed,
-    held_level,
-)
-from probe.audit import findings
+from explorer.commitments import Rule
+from explorer.data import claimable, subset
+from probe.alignment.commitment import censored_median, committed
 from probe.audit.findings import Finding
 from probe.errors import ProbeError
 
@@ -52,8 +46,8 @@ def narrowed(table: pd.DataFrame, asked: Mapping[str, str]) -> pd.DataFrame:
 
 def records(table: pd.DataFrame, without: Iterable[str] = ()) -> list[dict[str, Any]]:
     """Rows as JSON holds them, an empty cell as None; without some of the columns."""
-    table = table.drop(columns=list(without))
-    return table.astype(object).where(table.notna(), None).to_dict("records")
+    table = table.drop(columns=list(without)).astype(object)
+    return table.where(table.notna(), None).to_dict("records")
 
 
 def bounded(name: str, rows: list[dict]) -> dict[str, Any]:
@@ -63,79 +57,38 @@ def bounded(name: str, rows: list[dict]) -> dict[str, Any]:
 
 def in_short(finding: Finding) -> dict[str, Any]:
     """A finding without its numbers and without the rows it blocks, but for what these are in words."""
-    return {
-        "id": finding.id,
-        "severity": finding.severity,
-        "languages": finding.languages,
-        "variants": finding.variants,
-        "evidence": finding.evidence.get("sentence"),
-        "must_not_be_claimed": list(dict.fromkeys(claim.text for claim in finding.blocks)),
-    }
+    kept = finding.model_dump(include={"id", "severity", "languages", "variants"})
+    blocks = distinct(claim.text for claim in finding.blocks)
+    return kept | {"evidence": finding.evidence.get("sentence"), "must_not_be_claimed": blocks}
 
 
 def measured(summary: pd.DataFrame) -> dict[str, Any]:
     """What alignment_summary.csv holds. meanings: the distinct n; each position is of one kind of stimuli."""
     kinds = {
-        kind: {
-            "meanings": sorted(distinct(rows["n"])),
-            "positions": distinct(rows["position"]),
-            "metrics": distinct(rows["metric"]),
-        }
-        for kind, rows in summary.groupby("stimuli", sort=False)
+        kind: {"meanings": sorted(distinct(rows["n"]))}
+        | {f"{name}s": distinct(rows[name]) for name in ("position", "metric")}
+        for kind, rows in summary.groupby("stimuli", sort=False, observed=True)
     }
     named = {f"{name}s": distinct(summary[name]) for name in ("variant", "language")}
     return named | {"states": sorted(distinct(summary["state"])), "stimuli": kinds}
 
 
 def highest(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Each variant's row of the largest value that no finding blocks; none for a variant without. rows: of
-    one metric and position, with blocked_by."""
-    free = rows.loc[rows["blocked_by"].isna()]
-    return records(free.loc[free.groupby("variant", sort=False)["value"].idxmax()])
+    """Each variant's row of the largest value that may be claimed; none for a variant without. rows: of one
+    metric and position."""
+    free = rows.loc[claimable(rows)]
+    return records(free.loc[free.groupby("variant", sort=False, observed=True)["value"].idxmax()])
 
 
-def commitments(
-    curves: Curves, variants: list[str], languages: list[str], threshold: float, consecutive: int, start: int
-) -> pd.DataFrame:
-    """One row per variant, language and concept: variant, language, concept_id, state (inf for never), and
-    held, the highest threshold that would do (NaN where fewer states are left than must hold it)."""
-    rows = []
-    for variant in variants:
-        for language in languages:
-            values = curves.values[variant][language]
-            states = commitment_states(values, threshold, consecutive, start)
-            for concept, state, curve in zip(curves.concepts, states, values, strict=True):
-                held = held_level(curve[start:], consecutive)
-                rows.append((variant, language, concept, state, np.nan if held is None else held))
-    return pd.DataFrame(rows, columns=["variant", "language", "concept_id", "state", "held"])
-
-
-def blocked_commitments(cells: pd.DataFrame, cosine: pd.DataFrame, found: Iterable[Finding]) -> pd.Series:
-    """Per row of `commitments` what blocks it, None for never. A commitment claims the probes' cosine at its
-    state. cosine: that part of the summary."""
-    made = cells.loc[np.isfinite(cells["state"]), ["variant", "language", "state"]]
-    claims = made.merge(cosine, how="left").set_index(made.index)
-    return findings.blocking(claims, found).reindex(cells.index).astype(object)
-
-
-def committed_by_language(cells: pd.DataFrame, cosine: pd.DataFrame, rule: tuple) -> list[dict[str, Any]]:
-    """Per variant and language of `commitments` with blocked_by: how many commit, and whether the mean of
-    mismatched pairs does. rule: threshold, consecutive, start."""
-    nulls = cosine.set_index(["variant", "language", "state"])["null"].sort_index()
-    rows = []
-    for variant, language in distinct(zip(cells["variant"], cells["language"], strict=True)):
-        part = cells.loc[(cells["variant"] == variant) & (cells["language"] == language)]
-        states = part["state"].to_numpy()
+def by_language(cells: pd.DataFrame, null: np.ndarray, rule: Rule) -> list[dict[str, Any]]:
+    """Per variant and language of `commitments`: how many commit, and whether the mean of mismatched pairs
+    does. null: as from `nulls`."""
+    rows, pairs = [], cells[["variant", "language"]].drop_duplicates().itertuples(index=False, name=None)
+    for (variant, language), state in zip(pairs, rule.states(null).ravel(), strict=True):
+        part = subset(cells, variant=variant, language=language)
+        states = part["state"].to_numpy(float, na_value=np.inf)
         _, low, high = censored_median(states)
-        rows.append(
-            {
-                "variant": variant,
-                "language": language,
-                **committed(states),
-                "median_ci_low": low,
-                "median_ci_high": high,
-                "null_state": commitment_layer(nulls[variant, language], *rule),
-                "blocked": len(part["blocked_by"].dropna()),
-            }
-        )
+        row = {"variant": variant, "language": language, **committed(states), "median_ci_low": low}
+        row |= {"median_ci_high": high, "null_state": int(state) if np.isfinite(state) else None}
+        rows.append(row | {"not_claimable": int((~claimable(part) & part["state"].notna()).sum())})
     return rows

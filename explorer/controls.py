@@ -15,7 +15,7 @@ class Control:
     """One control. A family may change its choices and bounds, never its name or kind.
 
     choices: (label, value) pairs, for "one" and "many". low, high, step: for "number" and "state"; a state is
-    moved through by the page itself, over frames that it has, see `explorer.figures`.
+    moved through by the page itself, over frames that it has, see `explorer.plots.look`.
     """
 
     name: str

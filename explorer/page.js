@@ -132,7 +132,7 @@ window.explorer = (() => {
     const gd = graph(id);
     if (!gd) return;
     const { width, height } = gd.getBoundingClientRect();
-        return Plotly.downloadImage(gd, { format, width, height, scale: format === "png" ? 3 : 1, filename: gd.explorer.name });
+    return Plotly.downloadImage(gd, { format, width, height, scale: format === "png" ? 3 : 1, filename: gd.explorer.name });
   }
   function table(tab, plot) {
     const link = document.createElement("a");
@@ -140,5 +140,5 @@ window.explorer = (() => {
     link.download = "";
     link.click();
   }
-  return { mount, sent, opened, arrived, settle, ready, state, play, save, table, keep };
+  return { mount, sent, opened, arrived, settle, ready, state, play, save, table };
 })();

@@ -1,42 +1,36 @@
-"""The page: the tabs, put together from what each says of its controls, its plots and its view.
-
-A tab is a module with KEY, TITLE, HOW (what one sees, and how to read it), PLOTS, NOTE (whether it stands
-above or below them), settings(results, family) and view(results, family, chosen, look). Every answer is made
-of the results and of what was chosen alone, so that an address is all that it takes to see the same again.
-"""
+"""The page: the tabs, put together from what each says of its controls, its plots and its view."""
 
 import html
-import importlib.resources
 import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import gradio as gr
 import pandas as pd
-from gradio import themes
-from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
-from starlette.routing import Route
 
-from explorer import about, audit, commitment, concept_map, curves, effects, figures, lens, router
 from explorer.controls import Control, from_address, of_tab, settled
-from explorer.figures import View
-from explorer.tables import Results
+from explorer.data import Results
+from explorer.plots import look as looks
+from explorer.plots.look import View
+from explorer.tabs import about, audit, commitment, concept_map, curves, effects, lens, router
 from probe.errors import ProbeError
 
 log = logging.getLogger(__name__)
 
 TABS: tuple[ModuleType, ...] = (curves, commitment, effects, concept_map, lens, router, audit, about)
-HERE = Path(__file__).parent
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "preprocess": False, "show_progress": "hidden"}
 # gr.Plot would draw a figure anew, twice, for every change; plotly's own `react` changes what differs.
-CANVAS, MOUNT = '<div class="explorer-plot"></div>', "explorer.mount(element, props, watch)"
-PLOTLY = importlib.resources.files("plotly") / "package_data" / "plotly.min.js"
+CANVAS = {
+    "html_template": '<div class="explorer-plot"></div>',
+    "js_on_load": "explorer.mount(element, props, watch)",
+    "apply_default_css": False,
+}
 EXPLAINED = "Something went wrong here that should not; the server's log has the details."
+NO_RESULTS = "No results in results/. Make some, on any computer, in a minute: uv run pipeline.py"
+WIDTHS = {"many": 320, "text": 320, "state": 240}
 
 
 @dataclass
@@ -73,11 +67,11 @@ class Explorer:
         """Never raises: what cannot be shown is explained in the note."""
         try:
             if family not in self.results.families():
-                return View({}, {}, _wrong(no_results(self.results)))
+                return View({}, {}, _wrong(NO_RESULTS))
             controls = tab.settings(self.results, family)
-            return tab.view(self.results, family, settled(controls, asked), figures.theme(look))
+            return tab.view(self.results, family, settled(controls, asked), looks.theme(look))
         except ProbeError as error:
-            return View({}, {}, _wrong(str(error)))
+            return View({}, {}, _wrong(self.results.public(error)))
         except Exception:
             log.exception("view of %s", tab.KEY)
             return View({}, {}, _wrong(EXPLAINED))
@@ -92,31 +86,31 @@ class Explorer:
 
     def family(self, address: Mapping[str, str]) -> str:
         """The family that an address asks for where it is one, else the first."""
-        found = self.results.families()
+        families = self.results.families()
         asked = address.get("family", "")
-        return asked if asked in found else (found[0] if found else "")
+        return asked if asked in families else next(iter(families), "")
 
-
-def no_results(results: Results) -> str:
-    folder = results.paths.root / "results"
-    return f"No results in {folder}. Make some, on any computer, in a minute: uv run pipeline.py"
+    def head(self, family: str) -> str:
+        try:
+            what = self.results.family(family).description if family else NO_RESULTS
+        except ProbeError as error:
+            what = self.results.public(error)
+        return f"<h1>Cross-lingual probe</h1><p>{html.escape(what)}</p>"
 
 
 def _wrong(text: str) -> str:
     return f'<div class="wrong" role="alert">{html.escape(text)}</div>'
 
 
-def build(results: Results, title: str = "Cross-lingual probe") -> gr.Blocks:
+def build(results: Results) -> gr.Blocks:
     """The page, not yet served. Families may come, go and change: files are read as they are asked for."""
-    explorer = Explorer(results)
-    families = results.families()
-    with gr.Blocks(title=title, analytics_enabled=False, fill_width=True) as page:
+    explorer, families = Explorer(results), results.families()
+    with gr.Blocks(title="Cross-lingual probe", analytics_enabled=False, fill_width=True) as page:
         look, address = gr.Textbox(visible=False), gr.Textbox(visible=False)
         with gr.Row(elem_id="top"):
             head = gr.HTML(elem_classes="explorer-head")
-            family = gr.Dropdown(
-                families, label="Family", filterable=False, scale=0, min_width=210, elem_id="family"
-            )
+            shape: dict[str, Any] = {"filterable": False, "scale": 0, "min_width": 210}
+            family = gr.Dropdown(families, label="Family", elem_id="family", **shape)
         with gr.Tabs(elem_id="tabs") as tabs:
             built = [_tab(tab, _first_settings(explorer, tab, families)) for tab in TABS]
         for tab in built:
@@ -138,7 +132,7 @@ def build(results: Results, title: str = "Cross-lingual probe") -> gr.Blocks:
 
 def _first_settings(explorer: Explorer, tab: ModuleType, families: Sequence[str]) -> list[Control]:
     """A tab's controls are the same in name and kind for every family: those of the first that has any."""
-    return next((found for name in families if (found := explorer.settings(tab, name))), [])
+    return next((there for name in families if (there := explorer.settings(tab, name))), [])
 
 
 def _tab(tab: ModuleType, settings: Sequence[Control]) -> Tab:
@@ -154,23 +148,15 @@ def _tab(tab: ModuleType, settings: Sequence[Control]) -> Tab:
             built.note = gr.HTML(elem_classes="explorer-note")
         for plot in tab.PLOTS:
             with gr.Column(visible=False) as column:
-                drawn = gr.HTML(
-                    "",
-                    html_template=CANVAS,
-                    js_on_load=MOUNT,
-                    apply_default_css=False,
-                    elem_id=f"{tab.KEY}-{plot}",
-                )
+                built.plots += [gr.HTML("", elem_id=f"{tab.KEY}-{plot}", **CANVAS), column]
                 gr.HTML(_files(tab.KEY, plot))
-            built.plots += [drawn, column]
         built.note = built.note or gr.HTML(elem_classes="explorer-note")
     return built
 
 
 def _component(key: str, control: Control) -> Any:
-    widths = {"many": 320, "text": 320, "state": 240}
     given: dict[str, Any] = {"label": control.label, "info": control.info, "elem_id": f"{key}-{control.name}"}
-    given |= {"min_width": widths.get(control.kind, 150)} | _given(control)
+    given |= {"min_width": WIDTHS.get(control.kind, 150)} | _given(control)
     if control.kind == "many":
         return gr.CheckboxGroup(**given)
     if control.kind == "one":
@@ -196,12 +182,12 @@ def _given(control: Control) -> dict[str, Any]:
 
 
 def _files(key: str, plot: str) -> str:
-    buttons = [(f"explorer.save('{key}-{plot}', '{kind}')", kind.upper()) for kind in ("png", "svg")]
-    buttons.append((f"explorer.table('{key}', '{plot}')", "CSV"))
-    made = "".join(
-        f'<button onclick="{call}" aria-label="Download {name}">{name}</button>' for call, name in buttons
+    calls = {kind.upper(): f"explorer.save('{key}-{plot}', '{kind}')" for kind in ("png", "svg")}
+    calls["CSV"] = f"explorer.table('{key}', '{plot}')"
+    buttons = (
+        f'<button onclick="{c}" aria-label="Download {name}">{name}</button>' for name, c in calls.items()
     )
-    return f'<div class="explorer-files">{made}</div>'
+    return f'<div class="explorer-files">{"".join(buttons)}</div>'
 
 
 def _listen(explorer: Explorer, tab: Tab, look: gr.Textbox, family: gr.Dropdown) -> None:
@@ -210,38 +196,30 @@ def _listen(explorer: Explorer, tab: Tab, look: gr.Textbox, family: gr.Dropdown)
 
     def shown(look: str, family: str, *values: Any) -> Any:
         if look == "skip":
-            return _outputs([gr.skip()] * len(tab.shown))
-        asked = dict(zip(names, values, strict=True))
-        return _outputs(_shown(tab.of, explorer.view(tab.of, family, asked, look)))
+            updates = [gr.skip()] * len(tab.shown)
+        else:
+            asked = dict(zip(names, values, strict=True))
+            updates = _shown(tab.of, explorer.view(tab.of, family, asked, look))
+        return updates[0] if len(updates) == 1 else updates  # Gradio takes a list of one for the value itself
 
-    given: dict[str, Any] = {
-        "fn": shown,
-        "inputs": [look, family, *tab.controls.values()],
-        "outputs": tab.shown,
-    } | PRIVATE
+    given: dict[str, Any] = {"fn": shown, "inputs": [look, family, *tab.controls.values()]} | PRIVATE
     # Answers that take milliseconds need no queue; a model does, for there is one.
-    given |= getattr(tab.of, "QUEUE", {"queue": False})
+    given |= {"outputs": tab.shown} | getattr(tab.of, "QUEUE", {"queue": False})
     tab.item.select(js=f"(...v) => explorer.opened('{key}', v)", **given)
     js = f"(...v) => explorer.sent('{key}', {json.dumps(names)}, v)"
     for name, component in tab.controls.items():
         if name == "state":
             component.input(None, component, js=f"(v) => {{ explorer.state('{key}', v) }}")
-        elif isinstance(component, gr.Textbox):
-            component.submit(js=js, trigger_mode="always_last", **given)
-        else:
-            component.input(js=js, trigger_mode="always_last", **given)
-
-
-def _outputs(updates: list) -> Any:
-    """As an event returns them: Gradio takes a list of one for the value itself."""
-    return updates[0] if len(updates) == 1 else updates
+            continue
+        event = component.submit if isinstance(component, gr.Textbox) else component.input
+        event(js=js, trigger_mode="always_last", **given)
 
 
 def _shown(tab: ModuleType, view: View) -> list:
     updates = []
     for plot in tab.PLOTS:
         drawn = view.figures.get(plot)
-        updates += [figures.to_json(drawn) if drawn else "", gr.update(visible=drawn is not None)]
+        updates += [drawn.to_json() if drawn else "", gr.update(visible=drawn is not None)]
     return [*updates, view.note]
 
 
@@ -249,104 +227,17 @@ def _arrival(explorer: Explorer, built: Sequence[Tab], look: str, address: Mappi
     """Everything that an address decides: family, tab, controls, and the view of the one tab that is open."""
     name = explorer.family(address)
     opened = next((tab for tab in built if address.get("tab") == tab.of.KEY), built[0])
-    updates = [
-        gr.update(selected=opened.of.KEY),
-        _head(explorer.results, name),
-        gr.update(choices=explorer.results.families(), value=name or None),
-    ]
+    families = gr.update(choices=explorer.results.families(), value=name or None)
+    updates = [gr.update(selected=opened.of.KEY), explorer.head(name), families]
     for tab in built:
         asked = of_tab(address, tab.of.KEY)
         settings = {control.name: control for control in explorer.settings(tab.of, name)}
         for control in tab.controls:
             there = settings.get(control)
-            updates.append(
-                gr.update(**_given(there) | {"value": there.settle(asked.get(control))})
-                if there
-                else gr.skip()
-            )
+            value = {"value": there.settle(asked.get(control))} if there else {}
+            updates.append(gr.update(**_given(there) | value) if there else gr.skip())
         if tab is opened:
             updates += _shown(tab.of, explorer.view(tab.of, name, asked, look))
         else:
             updates += [gr.skip()] * len(tab.shown)
     return updates
-
-
-def _head(results: Results, name: str) -> str:
-    try:
-        what = results.family(name).description if name else no_results(results)
-    except ProbeError as error:
-        what = str(error)
-    return f"<h1>Cross-lingual probe</h1><p>{html.escape(what)}</p>"
-
-
-def data_route(explorer: Explorer) -> Route:
-    """data/{tab}/{plot}.csv?...: the rows that a plot draws, for the same address as the page's."""
-
-    def answer(request: Request) -> Response:
-        key, plot = request.path_params["tab"], request.path_params["plot"]
-        table = explorer.table(key, plot, request.url.query)
-        if table is None:
-            return PlainTextResponse("no such data", status_code=404)
-        name = f"{explorer.family(from_address(request.url.query))}_{key}_{plot}.csv"
-        return Response(
-            table.to_csv(index=False, lineterminator="\n"),
-            media_type="text/csv",
-            headers={"Content-Disposition": f'attachment; filename="{name}"'},
-        )
-
-    return Route("/data/{tab}/{plot}.csv", answer)
-
-
-def figure_route(results: Results) -> Route:
-    """assets/{family}/{file}: a printed figure."""
-
-    def answer(request: Request) -> Response:
-        family, name = request.path_params["family"], request.path_params["file"]
-        there = results.paths.assets(family).glob("*.[ps][nv]g") if family in results.families() else ()
-        path = next((path for path in there if path.name == name), None)
-        return FileResponse(path) if path else PlainTextResponse("no such figure", status_code=404)
-
-    return Route("/assets/{family}/{file}", answer)
-
-
-def plotly_route() -> Route:
-    """plotly.min.js, as the plotly package has it: the page asks no other host for it."""
-
-    def answer(request: Request) -> Response:
-        return FileResponse(str(PLOTLY), headers={"Cache-Control": "max-age=86400"})
-
-    return Route("/plotly.min.js", answer)
-
-
-def serve(page: gr.Blocks, results: Results, host: str, port: int | None, **more: Any) -> None:
-    """Serve until interrupted, asking nothing of any other host."""
-    light, dark = figures.LIGHT, figures.DARK
-    theme = themes.Base(
-        primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["ui-monospace"]
-    ).set(
-        body_background_fill=light["paper"],
-        body_background_fill_dark=dark["paper"],
-        body_text_color_subdued=light["muted"],
-        body_text_color_subdued_dark=dark["muted"],
-        block_background_fill=light["paper"],
-        block_background_fill_dark=dark["paper"],
-        block_info_text_color=light["muted"],
-        block_info_text_color_dark=dark["muted"],
-    )
-    script = (HERE / "page.js").read_text(encoding="utf-8")
-    page.launch(
-        server_name=host,
-        server_port=port,
-        theme=theme,
-        css=(HERE / "page.css").read_text(encoding="utf-8"),
-        head=f'<script src="plotly.min.js" async></script><script>{script}</script>',
-        footer_links=[],
-        ssr_mode=False,
-        quiet=True,
-        app_kwargs={
-            "routes": [data_route(Explorer(results)), figure_route(results), plotly_route()],
-            "docs_url": None,
-            "redoc_url": None,
-        },
-        **more,
-    )

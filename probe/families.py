@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -79,6 +80,15 @@ class Family(BaseModel):
 
     def label(self, variant: str) -> str:
         return self.variants[variant].label or variant.capitalize()
+
+    def by_region(self, languages: Sequence[str]) -> list[str]:
+        """The languages that one variant emphasises side by side, the others after them.
+
+        Raises ValueError for a language that is not one of the ten.
+        """
+        emphasised = [lang for variant in self.variants.values() for lang in variant.emphasises]
+        order = list(dict.fromkeys([*emphasised, *LANGUAGES]))
+        return sorted(languages, key=order.index)
 
     def model_path(self, variant: str, paths: Paths) -> str:
         """What `from_pretrained` is given: a hub id, or the folder of a local model."""

@@ -63,14 +63,19 @@ def held_level(curve, consecutive: int = CONSECUTIVE) -> float | None:
     curve: (n_states,) floats. So `commitment_layer(curve, t, k)` is a state exactly where `held_level(curve,
     k) >= t`: it tells how far from committing a curve is. Raises ValueError as commitment_layer does.
     """
-    values = np.asarray(curve, dtype=np.float64)
     if consecutive < 1:
         raise ValueError("consecutive must be at least 1")
-    if not np.isfinite(values).all():
+    if not np.isfinite(curve).all():
         raise ValueError("the curve holds a value that is not finite")
-    if len(values) < consecutive:
-        return None
-    return float(sliding_window_view(values, consecutive).min(axis=-1).max())
+    held = float(held_levels(np.asarray(curve, dtype=np.float64), consecutive))
+    return None if np.isnan(held) else held
+
+
+def held_levels(curves: np.ndarray, consecutive: int = CONSECUTIVE) -> np.ndarray:
+    """`held_level` of many curves: (..., n_states) -> (...) float64, NaN where that is None."""
+    if curves.shape[-1] < consecutive:
+        return np.full(curves.shape[:-1], np.nan)
+    return sliding_window_view(curves, consecutive, axis=-1).min(axis=-1).max(axis=-1)
 
 
 def commitment_matrix(

@@ -38,8 +38,8 @@ LOW = ("not_significant", "placebo_language", "level_not_claimed", "no_rise", "n
 
 
 def claimable(table: pd.DataFrame) -> pd.Series:
-    """Which rows of a judged table may be said."""
-    return pd.Series(~np.isin(table["verdict"].to_numpy(str), (DESCRIPTIVE, BLOCKED)), table.index)
+    """Which rows of a judged table may be said: none that has no verdict."""
+    return table["verdict"].notna() & ~table["verdict"].isin([DESCRIPTIVE, BLOCKED])
 
 
 def describe(table: pd.DataFrame, reason: str) -> pd.DataFrame:

@@ -1,14 +1,9 @@
-"""The tools for agents: called by a real MCP client over a real server, held against the files themselves."""
+"""The tools for agents: called by a real MCP client over the real server, held against the files."""
 
 import csv
 import hashlib
 import json
 import math
-import os
-import random
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import anyio
@@ -18,61 +13,31 @@ import pytest
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 
+import app
 from explorer.answers import MAX_ROWS
-from explorer.results import AUDIT, CURVES, EFFECTS, MATRIX, NAMED, PEAKS, SUMMARY
-from explorer.tools import NAMES, Tools
-from probe.audit import findings
+from explorer.data import AUDIT, CURVES, EFFECTS, MATRIX, PEAKS, SUMMARY, Results
+from explorer.mcp import FILES, NAMES, Tools
+from explorer.serve import trusted
+from probe import tables
 from probe.errors import ProbeError
 from probe.paths import REPOSITORY
+from probe.routing import route
+from tests.explorer.conftest import FAMILY, PRIMARY, rewrite
 
-FAMILY = "nano-aya"
-RESULTS = REPOSITORY / "results" / FAMILY
+NAMED = ["variant", "language", "stimuli", "position", "metric"]
 CURVE = {"family": FAMILY, "variant": "fire", "language": "hi"}
 PAIR = {"family": FAMILY, "variant_a": "fire", "variant_b": "global", "language": "hi"}
 HTML = "<script>alert(1)</script><img src=x onerror=alert(2)> मुझे बुखार है"
 
-# A page with events of its own, two of which are called as tools are. It ends when its stdin is closed.
-PAGE = """
-import sys
-import gradio as gr
-from pathlib import Path
-from explorer import tools
 
-def curve(text):
-    return "not a tool"
-
-def secret(text):
-    return text
-
-with gr.Blocks() as page:
-    box, button = gr.Textbox(), gr.Button()
-    button.click(curve, box, box)
-    button.click(secret, box, box)
-    button.click(secret, box, box, api_name="route")
-    page.load(lambda: "loaded", None, box)
-    tools.register(Path(sys.argv[1]))
-page.launch(mcp_server=True, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
-print(page.local_url, flush=True)
-sys.stdin.read()
-"""
+@pytest.fixture(scope="module")
+def url(server):
+    return server.url.rstrip("/")
 
 
 @pytest.fixture(scope="module")
-def url():
-    command = [sys.executable, "-c", PAGE, str(REPOSITORY)]
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "ignore"}
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=REPOSITORY
-    ) as server:
-        assert server.stdin is not None
-        assert server.stdout is not None
-        try:
-            line = next((line for line in server.stdout if line.startswith("http")), None)
-            assert line, "the server did not start"
-            yield line.strip().rstrip("/")
-        finally:
-            server.stdin.close()
-            server.wait(timeout=10)
+def tools(results):
+    return Tools(results)
 
 
 async def session_of(url: str, work):
@@ -101,9 +66,20 @@ def answer(url: str, name: str, **arguments) -> dict:
     return json.loads(text)
 
 
-def rows_of(name: str, **where: str) -> list[dict]:
-    with (RESULTS / name).open(encoding="utf-8", newline="") as file:
-        return [row for row in csv.DictReader(file) if all(row[k] == v for k, v in where.items())]
+@pytest.fixture(scope="module")
+def folder(root) -> Path:
+    return root / "results" / FAMILY
+
+
+@pytest.fixture(scope="module")
+def rows_of(folder):
+    """rows_of(file, column=value, ...) -> the rows of a CSV as it has them, as text."""
+
+    def rows_of(name: str, **where: str) -> list[dict]:
+        with (folder / name).open(encoding="utf-8", newline="") as file:
+            return [row for row in csv.DictReader(file) if all(row[k] == v for k, v in where.items())]
+
+    return rows_of
 
 
 def assert_same(found: dict, row: dict) -> None:
@@ -138,7 +114,7 @@ def test_the_server_exposes_the_six_tools_and_none_of_the_pages_events(url):
     assert not {"/secret", "/lambda"} & set(endpoints)
 
 
-def test_the_overview_lists_what_the_other_tools_take(url):
+def test_the_overview_lists_what_the_other_tools_take(url, rows_of):
     assert FAMILY in answer(url, "overview")["families"]
     found = answer(url, "overview", family=FAMILY)
     summary = rows_of(SUMMARY)
@@ -153,7 +129,7 @@ def test_the_overview_lists_what_the_other_tools_take(url):
     assert "model organism" in found["description"]
 
 
-def test_the_highest_of_a_variant_is_its_largest_value_that_no_finding_blocks(tools):
+def test_the_highest_of_a_variant_is_its_largest_value_that_may_be_claimed(tools):
     overview = tools.overview(FAMILY)
     assert {highest["variant"] for highest in overview["highest"]} >= {"fire", "earth"}
     for highest in overview["highest"]:
@@ -162,44 +138,45 @@ def test_the_highest_of_a_variant_is_its_largest_value_that_no_finding_blocks(to
             for language in overview["measured"]["languages"]
             for stimuli in overview["measured"]["stimuli"]
             for state in tools.curve(FAMILY, highest["variant"], language, stimuli)["states"]
-            if state["blocked_by"] is None
+            if state["reason"] is None
         ]
         assert highest["value"] == max(free)
 
 
-def test_a_curve_equals_the_csv(url):
+def test_a_curve_equals_the_csv(url, rows_of):
     """Each number of it, and the peak's; over the wire."""
     found = answer(url, "curve", **CURVE, stimuli="parallel")
     where = {"variant": "fire", "language": "hi", "stimuli": "parallel", "position": "mean"}
-    rows = rows_of(SUMMARY, **where, metric="excess")
+    rows = rows_of(SUMMARY, **where, metric=PRIMARY)
     assert [state["state"] for state in found["states"]] == [int(row["state"]) for row in rows]
     for state, row in zip(found["states"], rows, strict=True):
-        assert set(state) == set(row) - set(where) - {"metric"} | {"blocked_by"}
+        assert set(state) == set(row) - set(where) - {"metric"}
         assert_same(state, row)
-    (peak,) = rows_of(PEAKS, **where, metric="excess")
+    (peak,) = rows_of(PEAKS, **where, metric=PRIMARY)
     assert_same(found["peak"], peak)
     assert found["left_out"] == 0
 
 
-def test_a_hundred_rows_equal_the_csv_and_say_what_blocks_them(tools):
-    rows = random.Random(6).sample(rows_of(SUMMARY), 100)
-    typed = pd.DataFrame(rows).astype(dict.fromkeys(rows[0].keys() - NAMED, float))
-    blocks = findings.blocking(typed, findings.read(RESULTS / AUDIT, ""))
-    assert 20 < blocks.notna().sum() < 90
-    for row, expected in zip(rows, blocks, strict=True):
-        found = tools.curve(FAMILY, *(row[name] for name in NAMED))
-        state = found["states"][int(row["state"])]
-        assert_same(state, row)
-        assert state["blocked_by"] == expected
-        blocking = {one["blocked_by"] for one in [*found["states"], *filter(None, [found["peak"]])]}
-        assert {one["id"] for one in found["findings"]} == blocking - {None}
+def test_fifty_rows_equal_the_csv_and_say_why_they_must_not_be_claimed(tools, results, folder):
+    table = pd.read_csv(folder / SUMMARY)
+    ids = {finding.id for finding in results.findings(FAMILY)}
+    table = table.assign(may=~table.verdict.isin(["descriptive", "blocked"]))
+    rows = pd.concat([table.sample(25, random_state=6), table.query("may").sample(25, random_state=6)])
+    assert 0 < rows.may.sum() < 50
+    for row, written in zip(rows.itertuples(), rows.astype(str).to_dict("records"), strict=True):
+        curve = tools.curve(FAMILY, *(written[name] for name in NAMED))
+        state = curve["states"][row.state]
+        assert state["value"] == row.value
+        assert (state["reason"] is None) == (state["verdict"] not in ("blocked", "descriptive")) == row.may
+        reasons = {one["reason"] for one in [*curve["states"], *filter(None, [curve["peak"]])]}
+        assert {one["id"] for one in curve["findings"]} == reasons & ids
 
 
 @pytest.mark.parametrize(("contrast", "references"), [("simple", 1), ("did", 2)])
-def test_a_comparison_equals_the_csv(url, contrast, references):
+def test_a_comparison_equals_the_csv(url, contrast, references, rows_of):
     found = answer(url, "compare", **PAIR, stimuli="parallel", contrast=contrast)
     where = {"variant_a": "fire", "variant_b": "global", "language": "hi", "stimuli": "parallel"}
-    rows = rows_of(EFFECTS, **where, position="mean", metric="excess", contrast=contrast)
+    rows = rows_of(EFFECTS, **where, position="mean", metric=PRIMARY, contrast=contrast)
     assert len(found["states"]) == len(rows) == references * 9
     for state in found["states"]:
         (row,) = (
@@ -210,21 +187,8 @@ def test_a_comparison_equals_the_csv(url, contrast, references):
         assert_same(state, row)
 
 
-def test_commitment_at_the_criterion_of_the_run_equals_the_matrix(url):
-    params = json.loads((RESULTS / CURVES).read_text(encoding="utf-8"))["metadata"]["params"]
-    rule = {"threshold": params["threshold"], "consecutive": params["consecutive"]}
-    rows = rows_of(MATRIX, language="sw")
-    found = answer(url, "commitment", family=FAMILY, language="sw", **rule)
-    assert len(found["concepts"]) == len(rows) * 5
-    for cell in found["concepts"]:
-        (row,) = (row for row in rows if row["concept_id"] == cell["concept_id"])
-        written = row[f"{cell['variant']}_layer"]
-        assert cell["state"] == (int(float(written)) if written else None)
-        assert cell["concept"] == row["concept"]
-
-
 @pytest.mark.parametrize(("threshold", "consecutive"), [(0.75, 2), (0.75, 5), (0.9, 3)])
-def test_commitment_equals_the_table_of_its_sensitivity(tools, threshold, consecutive):
+def test_commitment_equals_the_table_of_its_sensitivity(tools, threshold, consecutive, rows_of):
     rows = {
         (row["variant"], row["language"]): row
         for row in rows_of("commitment_sensitivity.csv", position="mean", metric="cosine")
@@ -242,9 +206,9 @@ def test_commitment_equals_the_table_of_its_sensitivity(tools, threshold, consec
 
 
 @pytest.mark.parametrize("start", [0, 2])
-def test_commitment_at_another_threshold_equals_a_slow_loop(tools, start):
+def test_commitment_at_another_threshold_equals_a_slow_loop(tools, start, rows_of, folder):
     """The threshold is one at which the mean of mismatched pairs commits in some variants but not in all."""
-    curves = json.loads((RESULTS / CURVES).read_text(encoding="utf-8"))["curves"]
+    curves = json.loads((folder / CURVES).read_text(encoding="utf-8"))["curves"]
     found = tools.commitment(FAMILY, 0.3, 2, start, language="hi")
     states = {(cell["variant"], cell["concept_id"]): cell["state"] for cell in found["concepts"]}
     expected = {
@@ -260,28 +224,25 @@ def test_commitment_at_another_threshold_equals_a_slow_loop(tools, start):
         null = [float(row["null"]) for row in rows_of(SUMMARY, **where, variant=cell["variant"])]
         assert cell["null_state"] == first_held(null, 0.3, 2, start)
     assert len({cell["null_state"] is None for cell in found["languages"]}) == 2
+    names = {row["concept_id"]: row["concept"] for row in rows_of(MATRIX)}
     for cell in found["concepts"]:
         assert (cell["state"] is not None) == (cell["held"] >= 0.3)
+        assert cell["concept"] == names[cell["concept_id"]]
 
 
-def test_a_blocked_commitment_is_blocked_as_the_cosine_at_its_state_is(tools):
-    found = tools.commitment(FAMILY, 0.3, 2, language="fr")
-    compared = 0
-    for cell in found["concepts"]:
-        if cell["state"] is None:
-            assert cell["blocked_by"] is None
-        else:
-            curve = tools.curve(FAMILY, cell["variant"], "fr", metric="cosine")
-            assert cell["blocked_by"] == curve["states"][cell["state"]]["blocked_by"]
-            compared += 1
-    assert compared > 20
-    by = [cell["blocked_by"] for cell in found["concepts"]]
-    assert sum(row["blocked"] for row in found["languages"]) == sum(one is not None for one in by)
-    assert {one["id"] for one in found["findings"]} == set(by) - {None}
+def test_a_commitment_may_be_claimed_where_the_cosine_at_its_state_may(tools):
+    concepts = tools.commitment(FAMILY, 0.3, 2, language="fr")
+    made = [cell for cell in concepts["concepts"] if cell["state"] is not None]
+    assert 20 < len(made) < len(concepts["concepts"])
+    for cell in made:
+        curve = tools.curve(FAMILY, cell["variant"], "fr", metric="cosine")
+        assert cell["reason"] == curve["states"][cell["state"]]["reason"]
+    reasons = [cell["reason"] for cell in concepts["concepts"] if cell["reason"]]
+    assert sum(row["not_claimable"] for row in concepts["languages"]) == len(reasons) > 0
 
 
-def test_the_audit_is_the_auditors(url):
-    written = json.loads((RESULTS / AUDIT).read_text(encoding="utf-8"))["findings"]
+def test_the_audit_is_the_auditors(url, folder):
+    written = json.loads((folder / AUDIT).read_text(encoding="utf-8"))["findings"]
     short = answer(url, "audit", family=FAMILY)["findings"]
     assert {one["id"]: one["evidence"] for one in short} == {
         one["id"]: one["evidence"]["sentence"] for one in written
@@ -295,18 +256,18 @@ def test_the_audit_is_the_auditors(url):
 @pytest.mark.parametrize(
     ("name", "arguments", "files"),
     [
-        ("overview", {"family": FAMILY}, {SUMMARY, EFFECTS, PEAKS, MATRIX, CURVES, AUDIT}),
+        ("overview", {"family": FAMILY}, {*FILES}),
         ("curve", CURVE, {SUMMARY, PEAKS, AUDIT}),
         ("compare", PAIR, {EFFECTS, AUDIT}),
         ("commitment", {"family": FAMILY}, {CURVES, SUMMARY, MATRIX, AUDIT}),
         ("audit", {"family": FAMILY}, {AUDIT}),
     ],
 )
-def test_every_answer_says_where_it_comes_from(tools, name, arguments, files):
+def test_every_answer_says_where_it_comes_from(tools, name, arguments, files, folder):
     (run,) = getattr(tools, name)(**arguments)["provenance"]
-    expected = {f"results/{FAMILY}/{file}": (RESULTS / file).read_bytes() for file in files}
+    expected = {f"results/{FAMILY}/{file}": (folder / file).read_bytes() for file in files}
     assert run["files"] == {file: hashlib.sha256(content).hexdigest() for file, content in expected.items()}
-    written = json.loads((RESULTS / "alignment_summary.meta.json").read_text(encoding="utf-8"))
+    written = json.loads((folder / "alignment_summary.meta.json").read_text(encoding="utf-8"))
     assert {key: run[key] for key in ("params", "inputs", "models")} == {
         key: written[key] for key in ("params", "inputs", "models")
     }
@@ -319,7 +280,7 @@ def test_every_answer_says_where_it_comes_from(tools, name, arguments, files):
         ("curve", CURVE | {"variant": "water"}, ["variant 'water'", "base, global, fire"]),
         ("curve", CURVE | {"language": "en"}, ["hi, bn, sw, am"]),
         ("curve", CURVE | {"position": "focus", "stimuli": "parallel"}, ["only last, content, mean"]),
-        ("curve", CURVE | {"metric": "margin"}, ["only cosine, excess", "no positive cosine"]),
+        ("curve", CURVE | {"metric": "margin"}, ["only ", PRIMARY, "no positive cosine"]),
         ("curve", {"family": FAMILY}, ["'variant' is a required property"]),
         ("compare", PAIR | {"variant_a": "global", "variant_b": "fire"}, ["fire - global"]),
         ("compare", PAIR | {"contrast": "both"}, ["simple", "did"]),
@@ -341,23 +302,22 @@ def test_a_wrong_argument_is_told_what_is_right(url, name, arguments, told):
     assert str(REPOSITORY) not in text
 
 
-def test_a_hostile_argument_is_repeated_in_part_and_escaped():
+def test_a_hostile_argument_is_repeated_in_part_and_escaped(tools):
     with pytest.raises(ProbeError) as raised:
-        Tools(REPOSITORY).audit("\u202e\x1b[2J" + "x" * 100_000)
+        tools.audit("\u202e\x1b[2J" + "x" * 100_000)
     assert len(str(raised.value)) < 200
     assert "\u202e" not in str(raised.value)
     assert "\x1b" not in str(raised.value)
 
 
 def test_routing_takes_any_text(url):
-    """HTML comes back as the text that it is, and the server lives on."""
-    routing = pytest.importorskip("probe.routing")
-    found = answer(url, "route", text=HTML)
-    expected = routing.route(HTML)
-    assert (found["variant"], found["language"]) == (expected.variant, expected.language)
-    assert (found["category"], found["confidence"]) == (expected.category, expected.confidence)
-    assert found["reasons"] == list(expected.reasons)
-    assert found["text"] == expected.text[:200]
+    """HTML comes back as the text that it is, and the server lives on. The family is the page's own."""
+    decision, expected = answer(url, "route", text=HTML), route(HTML, FAMILY)
+    for name in ("variant", "language", "category", "confidence"):
+        assert decision[name] == getattr(expected, name)
+    assert decision["reasons"] == list(expected.reasons)
+    assert decision["text"] == expected.text[:200]
+    assert answer(url, "route", text=HTML, family="tiny-aya")["reasons"] == list(route(HTML).reasons)
     assert answer(url, "route", text="x" * 100_000)["characters"] == 100_000
     failed, text = asked(url, "route", text="x" * 100_001)
     assert failed
@@ -366,139 +326,137 @@ def test_routing_takes_any_text(url):
         assert answer(url, "route", text=odd)["characters"] == len(odd)
 
 
-def cut(path: Path) -> None:
-    """Within the last row, as a copy that was broken off."""
-    content = path.read_bytes()
-    path.write_bytes(content[: content.rstrip().rfind(b",")])
+# Who may ask
 
 
-def torn(path: Path) -> None:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    lines[3] = lines[3].replace("0.", "0x")
-    path.write_text("\n".join(lines), encoding="utf-8")
+def test_only_who_names_the_server_is_answered(url):
+    """A page elsewhere whose name was made to point here is not."""
+    assert httpx.get(url, headers={"Host": "localhost"}).status_code == 200
+    for path in ("", "/gradio_api/info", "/gradio_api/mcp/", "/data/curves/by_state.csv"):
+        assert httpx.get(f"{url}{path}", headers={"Host": "attacker.example"}).status_code == 400
 
 
-def without_sidecar(path: Path) -> None:
-    path.with_name(f"{path.stem}.meta.json").unlink()
+def test_the_server_can_be_given_names_of_its_own():
+    assert app.parser().parse_args([]).host == "127.0.0.1"
+    args = app.parser().parse_args(["--host", "10.0.0.7", "--name", "probe.example"])
+    hosts = set(trusted(args.host, args.name).kwargs["allowed_hosts"])
+    assert hosts == {"10.0.0.7", "probe.example", "127.0.0.1", "localhost", "::1"}
 
 
-def uneven(path: Path) -> None:
+@pytest.mark.parametrize("path", ["/gradio_api/upload", "/upload"])
+def test_no_files_are_taken(url, path):
+    sent = httpx.post(
+        f"{url}{path}", files={"files": ("a.txt", b"x" * 1000)}, headers={"Origin": "http://a.example"}
+    )
+    assert sent.status_code in (403, 404, 405)
+    assert ".txt" not in sent.text
+
+
+# Files
+
+
+def change_curves(root: Path, change) -> None:
+    path = root / "results" / FAMILY / CURVES
     payload = json.loads(path.read_text(encoding="utf-8"))
-    payload["curves"]["fire"]["C03"]["hi"].pop()
+    change(payload["curves"])
     path.write_text(json.dumps(payload), encoding="utf-8")
 
 
-def not_finite(path: Path) -> None:
-    payload = json.loads(path.read_text(encoding="utf-8"))
-    payload["curves"]["fire"]["C03"]["hi"][2] = float("nan")
-    path.write_text(json.dumps(payload), encoding="utf-8")
-
-
-def other_states(path: Path) -> None:
-    payload = json.loads(path.read_text(encoding="utf-8"))
-    for of in payload["curves"].values():
+def other_states(curves: dict) -> None:
+    for of in curves.values():
         for by_language in of.values():
             for curve in by_language.values():
                 curve.pop()
-    path.write_text(json.dumps(payload), encoding="utf-8")
 
 
-def a_folder(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-@pytest.fixture
-def root(tmp_path):
-    for folder in ("results", "data"):
-        shutil.copytree(REPOSITORY / folder, tmp_path / folder, ignore=shutil.ignore_patterns("*.md"))
-    return tmp_path
-
-
-@pytest.fixture(scope="module")
-def tools():
-    return Tools(REPOSITORY)
-
-
-@pytest.mark.filterwarnings("ignore::pandas.errors.DtypeWarning")
 @pytest.mark.parametrize(
     ("name", "arguments", "file", "damage"),
     [
-        ("curve", CURVE, SUMMARY, Path.unlink),
-        ("curve", CURVE, SUMMARY, cut),
-        ("curve", CURVE, SUMMARY, torn),
-        ("curve", CURVE, SUMMARY, without_sidecar),
-        ("curve", CURVE, SUMMARY, a_folder),
-        ("curve", CURVE, PEAKS, lambda path: path.write_bytes(b"\xff\x00\xfe" * 100)),
-        ("compare", PAIR, EFFECTS, lambda path: path.write_bytes(b"")),
-        ("compare", PAIR, AUDIT, lambda path: path.write_text('{"metadata": {}}')),
-        ("compare", PAIR, AUDIT, Path.unlink),
-        ("audit", {"family": FAMILY}, AUDIT, cut),
-        ("audit", {"family": FAMILY}, AUDIT, lambda path: path.write_text("[]")),
-        ("commitment", {"family": FAMILY}, CURVES, uneven),
-        ("commitment", {"family": FAMILY}, CURVES, not_finite),
-        ("commitment", {"family": FAMILY}, CURVES, other_states),
-        ("commitment", {"family": FAMILY}, CURVES, lambda path: path.write_text('{"curves": {}}')),
+        ("curve", CURVE, SUMMARY, lambda root: (root / SUMMARY).unlink()),
+        ("curve", CURVE, "alignment_summary", lambda root: (root / "alignment_summary.meta.json").unlink()),
+        ("compare", PAIR, AUDIT, lambda root: (root / AUDIT).unlink()),
+        ("audit", {"family": FAMILY}, AUDIT, lambda root: (root / AUDIT).write_text("[]")),
     ],
 )
-def test_a_damaged_file_is_named_with_the_command_that_makes_it(root, name, arguments, file, damage):
-    damage(root / "results" / FAMILY / file)
+def test_a_damaged_file_is_named_with_the_command_that_makes_it(copy, name, arguments, file, damage):
+    """See test_page.py for more kinds of damage: page and tools read with the same code."""
+    damage(copy / "results" / FAMILY)
+    assert_explained(copy, name, arguments, file)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda curves: curves["fire"]["C03"]["hi"].pop(),
+        lambda curves: curves["fire"]["C03"]["hi"].__setitem__(2, float("nan")),
+        lambda curves: curves["fire"].pop("C03"),
+        lambda curves: curves.clear(),
+        other_states,
+    ],
+)
+def test_curves_that_do_not_fit_are_named_with_the_command_that_makes_them(copy, change):
+    change_curves(copy, change)
+    assert_explained(copy, "commitment", {"family": FAMILY}, CURVES)
+
+
+def assert_explained(root: Path, name: str, arguments: dict, file: str) -> None:
     with pytest.raises(ProbeError) as raised:
-        getattr(Tools(root), name)(**arguments)
+        Tools(Results(root)).served(name)(**arguments)
     message = str(raised.value)
-    assert Path(file).stem in message
+    assert file in message
     assert f"uv run concept_alignment.py --family {FAMILY}" in message
     assert str(root) not in message
     assert "\n" not in message
 
 
-def test_a_file_that_was_replaced_is_read_again(root):
-    tools, path = Tools(root), root / "results" / FAMILY / SUMMARY
+def test_a_file_that_was_replaced_is_read_again(copy):
+    tools = Tools(Results(copy))
     before = tools.curve(**CURVE, metric="cosine")
-    rows = path.read_text(encoding="utf-8").splitlines()
-    place = next(i for i, row in enumerate(rows) if row.startswith("fire,hi,probes,mean,cosine,4,"))
-    cells = rows[place].split(",")
-    rows[place] = ",".join([*cells[:6], "0.123456", *cells[7:]])
-    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    place = (
+        "variant == 'fire' and language == 'hi' and stimuli == 'probes' and metric == 'cosine' and state == 4"
+    )
+
+    def change(rows: pd.DataFrame) -> pd.DataFrame:
+        rows.loc[rows.query(place).index, "value"] = 0.123456
+        return rows
+
+    rewrite(copy, tables.SUMMARY, change)
     after = tools.curve(**CURVE, metric="cosine")
-    assert before["states"][4]["value"] == float(cells[6])
-    assert after["states"][4]["value"] == 0.123456
+    assert before["states"][4]["value"] != after["states"][4]["value"] == 0.123456
     assert [s for s in after["states"] if s["state"] != 4] == [s for s in before["states"] if s["state"] != 4]
     assert len(after["provenance"][0]["files"]) == 3
     assert after["provenance"] != before["provenance"]
 
 
-def test_files_of_two_runs_are_told_apart(root):
-    path = root / "results" / FAMILY / "peaks.meta.json"
+def test_files_of_two_runs_are_told_apart(copy):
+    path = copy / "results" / FAMILY / "peaks.meta.json"
     metadata = json.loads(path.read_text(encoding="utf-8"))
     metadata["params"]["seed"] += 1
     path.write_text(json.dumps(metadata), encoding="utf-8")
-    runs = Tools(root).curve(**CURVE)["provenance"]
+    runs = Tools(Results(copy)).curve(**CURVE)["provenance"]
     assert [[Path(file).name for file in run["files"]] for run in runs] == [[SUMMARY, AUDIT], [PEAKS]]
 
 
-def test_an_answer_is_bounded(root):
+def test_an_answer_is_bounded(copy):
     """A model of 300 blocks: the first states are told, and how many are not."""
-    path = root / "results" / FAMILY / SUMMARY
-    lines = path.read_text(encoding="utf-8").splitlines()
-    row = next(line for line in lines if line.startswith("fire,hi,probes,mean,excess,8,"))
-    lines += [row.replace("excess,8,", f"excess,{state},") for state in range(9, 301)]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    found = Tools(root).curve(**CURVE)
-    assert [state["state"] for state in found["states"]] == list(range(MAX_ROWS))
-    assert found["left_out"] == 301 - MAX_ROWS
+    place = "variant == 'fire' and language == 'hi' and stimuli == 'probes' and state == 8"
+
+    def deepen(rows: pd.DataFrame) -> pd.DataFrame:
+        last = rows.query(place)
+        return pd.concat([rows, *(last.assign(state=state) for state in range(9, 301))])
+
+    rewrite(copy, tables.SUMMARY, deepen)
+    curve = Tools(Results(copy)).curve(**CURVE)
+    assert [state["state"] for state in curve["states"]] == list(range(MAX_ROWS))
+    assert curve["left_out"] == 301 - MAX_ROWS
 
 
-def test_results_of_one_variant_only(root):
-    folder = root / "results" / FAMILY
-    for name, keep in ((SUMMARY, "base,"), (PEAKS, "base,"), (EFFECTS, "none,")):
-        head, *rows = (folder / name).read_text(encoding="utf-8").splitlines()
-        kept = [head, *(row for row in rows if row.startswith(keep))]
-        (folder / name).write_text("\n".join(kept) + "\n", encoding="utf-8")
-    payload = json.loads((folder / CURVES).read_text(encoding="utf-8"))
-    payload["curves"] = {"base": payload["curves"]["base"]}
-    (folder / CURVES).write_text(json.dumps(payload), encoding="utf-8")
-    tools = Tools(root)
+def test_results_of_one_variant_only(copy):
+    for table in (tables.SUMMARY, tables.PEAKS):
+        rewrite(copy, table, lambda rows: rows.query("variant == 'base'"))
+    rewrite(copy, tables.EFFECTS, lambda rows: rows.query("variant_a == 'none'"))
+    change_curves(copy, lambda curves: curves.pop("fire"))
+    tools = Tools(Results(copy))
     assert tools.overview(FAMILY)["compared"]["pairs"] == []
     assert len(tools.commitment(FAMILY)["languages"]) == 9
     with pytest.raises(ProbeError, match="only none at all"):
@@ -506,6 +464,7 @@ def test_results_of_one_variant_only(root):
 
 
 def test_no_results_at_all(tmp_path):
-    assert Tools(tmp_path).overview() == {"families": []}
+    tools = Tools(Results(tmp_path))
+    assert tools.overview() == {"families": []}
     with pytest.raises(ProbeError, match="no family with results 'nano-aya', only none at all"):
-        Tools(tmp_path).curve(**CURVE)
+        tools.curve(**CURVE)

@@ -1,8 +1,5 @@
 """Readings of a lens with made-up numbers, in the form that logit_lens_examples.json has."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 
 from probe.languages import LANGUAGES
@@ -21,21 +18,3 @@ def reading(text: str, n_states: int, seed: int = 0, depth: int = 10) -> dict:
         ],
         "shared": 0.2,
     }
-
-
-def lens_examples(path: Path, n_states: int, variants=("base", "fire", "earth")) -> None:
-    texts = {"one": "English: water\nहिन्दी:", "two": "Wao huchemsha"}
-    examples = [
-        {
-            "id": name,
-            "variant": variant,
-            "kind": "cloze",
-            "language": "hi",
-            "source": None,
-            "concept_id": "C10",
-        }
-        | reading(text, n_states, seed=10 * i + j)
-        for i, variant in enumerate(variants)
-        for j, (name, text) in enumerate(texts.items())
-    ]
-    path.write_text(json.dumps({"metadata": {}, "examples": examples}, ensure_ascii=False))

@@ -1,0 +1,1 @@
+"""How the explorer draws: functions from a table to a figure. look: what all have in common."""
