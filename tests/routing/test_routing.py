@@ -340,6 +340,12 @@ def test_cues_are_counted_once_and_name_their_words():
     assert (found.weight, found.cues, found.places) == (1.5, ("de una", "che"), ((2, 4), (0, 1)))
 
 
+def test_what_stands_in_brackets_is_neither_a_switch_nor_counted_with_its_neighbours():
+    text = "This is matched by Norway, Sweden and New Zealand, but otherwise quite unique "
+    assert route(text + "(e.g. in the Netherlands the figure is one to forty).").language == "en"
+    assert route("इस लेख में दवा (the medicine of the child) की बात है।").category is None
+
+
 PLAIN = """
 منذ ذلك الحين لم يشعر المريض بأي ألم. | قد ينجم عن المرض فقدان البصر. | الطبيب رآه في المستشفى وقال إنه بخير.
 البكتيريا كائن حي صغير جدا. | لما كان صغيرا أصيب بالحصبة. | المريض في حاجة إلى مسكن قوي.
