@@ -29,11 +29,10 @@ from bench.worlds import WORLDS, World
 from probe import dependencies
 from probe.alignment import measure
 from probe.audit.door import claimable
-from probe.audit.judge import measure_and_judge
+from probe.audit.judge import Judged, measure_and_judge
 from probe.conventions import ALPHA, PRIMARY_METRIC, PRIMARY_POSITION
 from probe.failures import cases, evidence
 from probe.files import digest, write_bytes
-from probe.stats import metrics
 
 HERE = Path(__file__).parent
 ROOMS = ("stats", "alignment", "audit", "failures", "bench")
@@ -41,21 +40,6 @@ FALSE_CLAIMS, COVERAGE = (0.0, 0.07), (0.92, 0.98)
 COLUMNS = (
     "world about n data_sets false_claims wilson_low wilson_high coverage power effect before code".split()
 )
-
-
-NEEDED = {PRIMARY_METRIC, "rank", "cosine", "excess"}  # by the door and by the audit
-
-
-def leave_comparisons_out() -> None:
-    """In this process, stage 3 measures what a verdict rests on and no more: the other metrics and the
-    confounders are for comparison, take two thirds of the time, and change no verdict."""
-    for name in set(metrics.ITEMWISE) - NEEDED:
-        del metrics.ITEMWISE[name]
-    metrics.WHOLE.clear()
-    measure.COMPARED = (PRIMARY_METRIC, "rank")
-    measure._confounders = lambda *_: None
-    measure.WORTH_A_PROCESS = sys.maxsize  # the processes are taken up by data sets
-    threadpoolctl.threadpool_limits(1)
 
 
 @dataclass(frozen=True)
@@ -75,6 +59,12 @@ def of_primary(table: pd.DataFrame, rows: str) -> pd.DataFrame:
     return table.query(rows)
 
 
+def judged(data: Data, comparisons: bool = False) -> Judged:
+    """What stage 3 makes of it; by default without what is measured for comparison alone."""
+    positions = data.positions
+    return measure_and_judge(data.stores, data.manifest, data.family, data.untrained, positions, comparisons)
+
+
 def failed(data: Data) -> pd.DataFrame:
     """What stage 4 would call a significant loss of fire, whatever either variant commits to."""
     tested = evidence.with_q_values(cases.concept_evidence(data.stores, data.manifest, "base", ["fire"]))
@@ -84,8 +74,10 @@ def failed(data: Data) -> pd.DataFrame:
 def outcome(world: World, effect: float, n: int, seed: int) -> Outcome:
     """One data set, drawn, measured and judged."""
     data = world.make(np.random.default_rng([seed, n, int(digest(world.name.encode())[:8], 16)]), n, effect)
-    tables = measure_and_judge(data.stores, data.manifest, data.family, data.untrained, data.positions).tables
     claim = world.right if effect else world.wrong
+    if claim and claim.table == "failure_cases":
+        return Outcome(len(failed(data).query(claim.rows)) > 0)
+    tables = judged(data).tables
     said = claim is not None and bool(claimable(of_primary(tables[claim.table], claim.rows)).any())
     if effect or world.truth is None:
         return Outcome(said)
@@ -123,6 +115,12 @@ def row(world: World, n: int, data_sets: int, pool: ProcessPoolExecutor) -> dict
     return made
 
 
+def take_one_core() -> None:
+    """In a worker: the processes are taken up by data sets."""
+    threadpoolctl.threadpool_limits(1)
+    measure.WORTH_A_PROCESS = sys.maxsize
+
+
 def code() -> str:
     """What the rates depend on: the worlds and the rooms that measure and judge, comments apart."""
     sources = sorted(path for path in dependencies.code("bench.calibration") if path.parent.name in ROOMS)
@@ -136,7 +134,7 @@ def rows(path: Path, only: Sequence[str], data_sets: int, workers: int) -> Itera
     now, place = code(), {name: number for number, name in enumerate(WORLDS)}
     current = table[(table.code == now) & (table.data_sets == data_sets)]
     known = set(zip(current.world, current.n, strict=True))
-    with ProcessPoolExecutor(workers, initializer=leave_comparisons_out) as pool:
+    with ProcessPoolExecutor(workers, initializer=take_one_core) as pool:
         for world, n in ((WORLDS[name], n) for name in only for n in (WORLDS[name].n, *WORLDS[name].at)):
             if (world.name, n) not in known:
                 made = row(world, n, data_sets, pool) | {"code": now}
@@ -198,6 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=HERE)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("probe").setLevel(logging.WARNING)  # of each data set it would tell what it measures
     path, table = args.out / "calibration.csv", pd.DataFrame()
     before = pd.read_csv(HERE / "calibration_before.csv").set_index(["world", "n"]).false_claims
     for table in rows(path, args.only, args.data_sets, args.workers):

@@ -140,7 +140,7 @@ def data(
     stimuli = []
     for own_language in told.values():
         for row, stimulus in enumerate(own_language):
-            stimuli.append(stimulus | ({"groups": groups[row]} if groups else {}))
+            stimuli.append(stimulus | {"groups": groups[row] if groups else {}})
     manifest = Manifest.model_validate({"metadata": {}, kind: stimuli})
     ids = [stimulus["stimulus_id"] for stimulus in stimuli]
     token_ids = [

@@ -1,6 +1,6 @@
 """Which variant serves which language, and which kinds of text it may have: as measured, or else as meant."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
@@ -73,8 +73,8 @@ def measured(family: Family, regional: pd.DataFrame) -> dict[str, str]:
 
     regional: regional.csv, judged. It speaks of a variant, not of one of its languages.
     """
-    own = regional.loc[(regional.metric == PRIMARY_METRIC) & (regional.position == PRIMARY_POSITION)]
-    shown = set(own.variant[claimable(own)])
+    primary = (regional.metric == PRIMARY_METRIC) & (regional.position == PRIMARY_POSITION)
+    shown = set(regional.loc[primary & claimable(regional), "variant"])
     meant = emphasised(family).variants
     return {language: variant for language, variant in meant.items() if variant in shown}
 
@@ -86,27 +86,23 @@ def coping(categories: pd.DataFrame, baseline: str) -> dict[tuple[str, str], Cop
     baseline's clean forms, where there is any (its interval is clear of 0). LOSES: that interval is above 0
     otherwise. UNSETTLED: neither, as where the clean forms have nothing to lose.
     """
-    rows = categories.to_dict("records")
-    clean = {
-        row["failure_category"]: row
-        for row in rows
-        if (row["variant"], row["contrast"]) == (baseline, "clean")
-    }
+    clean = categories.query("variant == @baseline and contrast == 'clean'").set_index("failure_category")
+    beyond = categories.loc[categories.contrast == f"loss - {baseline}"]
     return {
-        (row["variant"], row["failure_category"]): _coping(row, clean[row["failure_category"]])
-        for row in rows
-        if row["contrast"] == f"loss - {baseline}" and row["failure_category"] in clean
+        (row["variant"], row["failure_category"]): _coping(pd.Series(row), clean.loc[row["failure_category"]])
+        for row in beyond.to_dict("records")
+        if row["failure_category"] in clean.index
     }
 
 
-def _coping(beyond: Mapping, clean: Mapping) -> Coping:
-    margin = MARGIN * clean["value"]
-    figures = "{value:+.3f} [{ci_low:+.3f}, {ci_high:+.3f}]".format_map(beyond) + f", margin {margin:.3f}"
-    if clean["ci_low"] > 0 and beyond["ci_high"] < margin:
+def _coping(beyond: pd.Series, clean: pd.Series) -> Coping:
+    margin = MARGIN * clean.value
+    figures = f"{beyond.value:+.3f} [{beyond.ci_low:+.3f}, {beyond.ci_high:+.3f}], margin {margin:.3f}"
+    if clean.ci_low > 0 and beyond.ci_high < margin:
         return Coping(COPES, f"loses no more than the baseline ({figures})")
-    if beyond["ci_low"] > 0:
+    if beyond.ci_low > 0:
         return Coping(LOSES, f"loses more than the baseline ({figures})")
-    why = figures if clean["ci_low"] > 0 else "the clean forms show nothing that could be lost"
+    why = figures if clean.ci_low > 0 else "the clean forms show nothing that could be lost"
     return Coping(UNSETTLED, f"measured, but neither coping nor a loss is shown ({why})")
 
 

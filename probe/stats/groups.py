@@ -54,13 +54,11 @@ class Groups:
         return Groups(len(rows), {name: codes for name, codes in kept.items() if codes.max() + 1 < len(rows)})
 
     @cached_property
-    def intersections(self) -> dict[tuple[str, ...], np.ndarray]:
-        """Every choice of factors -> int (n,), equal where two meanings share all of them."""
-        return {
-            names: _joint([self.factors[name] for name in names])
-            for size in range(1, len(self.factors) + 1)
-            for names in itertools.combinations(self.factors, size)
-        }
+    def crossings(self) -> list[np.ndarray]:
+        """int (n,) for each two factors: equal where two meanings share both. Those that no two share are
+        left out."""
+        joint = [_joint(pair) for pair in itertools.combinations(self.factors.values(), 2)]
+        return [codes for codes in joint if codes.max() + 1 < self.n]
 
     @cached_property
     def effective(self) -> float:

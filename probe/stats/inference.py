@@ -86,17 +86,17 @@ def _p_values(
 def mean_variance(items: np.ndarray, groups: Groups) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(variance (k,) of the mean, its degrees of freedom (k,), the codes (n,) of the factor that adds most).
 
-    What leaving out the groups of each factor gives, less what is counted twice where factors cross
-    (inclusion and exclusion over intersections); and no less than any factor, or the single meanings, alone.
+    What leaving out the groups of each factor gives, less what two of them give together where they cross (by
+    inclusion and exclusion; meanings that share three factors are taken to share no more than themselves);
+    and no less than any factor, or the single meanings, alone.
     """
     single = _left_out_variance(items, np.arange(groups.n))
     if not groups.factors:
         return single, np.full(items.shape[1], groups.n - 1.0), np.arange(groups.n)
     parts = {name: _left_out_variance(items, codes) for name, codes in groups.factors.items()}
-    crossed = np.zeros_like(single) + sum(
-        (-1) ** (len(some) + 1) * (parts[some[0]] if len(some) == 1 else _left_out_variance(items, codes))
-        for some, codes in groups.intersections.items()
-    )
+    pairs, crossings = len(parts) * (len(parts) - 1) // 2, groups.crossings
+    twice = sum((_left_out_variance(items, codes) for codes in crossings), (pairs - len(crossings)) * single)
+    crossed = sum(parts.values(), (1 - len(parts) + pairs) * single) - twice
     variance = np.maximum.reduce([crossed, single, *parts.values()])
     return variance, *_degrees_of_freedom(variance, parts, single, groups)
 

@@ -7,9 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probe.audit.judge import measure_and_judge
 from probe.paths import REPOSITORY
-from probe.stats import metrics
 
 
 @pytest.fixture
@@ -32,20 +30,16 @@ def test_calibration_tells_a_false_world_from_its_true_twin_and_goes_on_where_it
     assert len(caplog.messages) == 1, "a world that was done was run again"
 
 
-def test_what_calibration_leaves_out_changes_no_verdict(bench, monkeypatch):
-    worlds, calibration = bench("worlds"), bench("calibration")
-    data = worlds.topics(np.random.default_rng(0), 60, 0.2)
-
-    def verdicts():
-        tables = measure_and_judge(data.stores, data.manifest, data.family, positions=data.positions).tables
-        rows = calibration.of_primary(tables["alignment_summary"], "state >= 0")
-        return rows[["state", "value", "verdict", "reason"]].reset_index(drop=True)
-
-    whole = verdicts()
-    for name in set(metrics.ITEMWISE) - calibration.NEEDED:
-        monkeypatch.delitem(metrics.ITEMWISE, name)
-    monkeypatch.setattr(metrics, "WHOLE", {})
-    pd.testing.assert_frame_equal(verdicts(), whole)
+def test_what_calibration_leaves_out_changes_no_verdict(bench):
+    data = bench("worlds").topics(np.random.default_rng(0), 60, 0.2)
+    calibration, columns = bench("calibration"), ["state", "value", "verdict", "reason"]
+    without, whole = (
+        calibration.of_primary(
+            calibration.judged(data, comparisons).tables["alignment_summary"], "state >= 0"
+        )[columns].reset_index(drop=True)
+        for comparisons in (False, True)
+    )
+    pd.testing.assert_frame_equal(without, whole)
 
 
 def test_the_committed_calibration_kept_what_the_level_promises(bench):

@@ -4,39 +4,25 @@ How often, is bench/calibration.py's to say, on 500 draws each; here a leak that
 draws, fails at once.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from bench import calibration, memory, worlds
+from bench.calibration import judged, of_primary
 from bench.worlds import WORLDS
 from concept_alignment import headline
-from probe.alignment import measure
 from probe.audit.door import claimable
-from probe.audit.judge import measure_and_judge
-from probe.stats import metrics
 
 FALSE = [name for name, world in WORLDS.items() if world.wrong]
 TRUE = [name for name, world in WORLDS.items() if world.right]
 
 
-@pytest.fixture(autouse=True)
-def claims_alone(monkeypatch):
-    """Without what is measured for comparison alone, as the calibration has it."""
-    for name in set(metrics.ITEMWISE) - calibration.NEEDED:
-        monkeypatch.delitem(metrics.ITEMWISE, name)
-    monkeypatch.setattr(metrics, "WHOLE", {})
-    monkeypatch.setattr(measure, "_confounders", lambda *_: None)
-
-
 def drawn(name: str, effect: float, n: int | None = None, seed: int = 0) -> memory.Data:
     world = WORLDS[name]
     return world.make(np.random.default_rng(seed), n or world.n, effect)
-
-
-def judged(data: memory.Data, **changed):
-    known = {"manifest": data.manifest, "untrained": data.untrained, "positions": data.positions} | changed
-    return measure_and_judge(data.stores, family=data.family, **known)
 
 
 @pytest.mark.parametrize("name", FALSE)
@@ -87,10 +73,10 @@ def test_topics_of_two_sentences_leave_matched_sentences_and_no_meaning():
 
 def primary(data: memory.Data, stimuli: list) -> pd.DataFrame:
     manifest = data.manifest.model_copy(update={"parallel": stimuli})
-    table = judged(data, manifest=manifest).tables["alignment_summary"]
-    return table[table.metric == "centred_cosine"].set_index("state")[
-        ["value", "ci_low", "p_max", "n", "verdict"]
-    ]
+    table = of_primary(
+        judged(replace(data, manifest=manifest)).tables["alignment_summary"], "language == 'hi'"
+    )
+    return table.set_index("state")[["value", "ci_low", "p_max", "n", "verdict"]]
 
 
 def test_the_order_of_a_languages_sentences_says_nothing():
