@@ -41,13 +41,18 @@ def test_the_effective_number_is_that_of_equal_groups_as_uneven_as_these(codes):
     assert effective_number(np.repeat(np.arange(7), 4)) == pytest.approx(7)
 
 
-def test_intersections_hold_those_who_share_all():
+def test_the_ways_to_group_are_each_by_itself_the_factors_and_where_two_cross():
     groups = Groups(
         4, {"a": np.array([0, 0, 1, 1]), "b": np.array([0, 0, 0, 1]), "c": np.array([0, 1, 1, 1])}
     )
-    assert len(groups.intersections) == 7
-    assert alike(groups.intersections["a", "b"]).sum() == 4 + 2
-    np.testing.assert_array_equal(alike(groups.intersections["a", "b", "c"]), np.eye(4))
+    ways = np.split(groups.shared.members.toarray(), groups.shared.starts[1:])
+    together = [(way[:, :, None] * way[:, None]).sum(axis=0) for way in ways]
+    np.testing.assert_array_equal(together[0], np.eye(4))
+    for way, codes in zip(together[1:4], groups.factors.values(), strict=True):
+        np.testing.assert_array_equal(way, alike(codes))
+    a, b, c = (alike(codes) for codes in groups.factors.values())
+    for way, both in zip(together[4:], (a * b, a * c, b * c), strict=True):
+        np.testing.assert_array_equal(way, both)
 
 
 def test_the_coarsest_factor_is_drawn_left_out_and_held_out_whole():
