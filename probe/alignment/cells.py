@@ -59,7 +59,7 @@ class Block:
     nulls      metric -> (n_permutations, n_states)
     intervals  metric -> (3, n_states) value, low, high, where items would not give them: CKA
     space      as `confounders.space_rows` takes it, at PRIMARY_POSITION
-    values     "few_dimensions" -> (1, n_states): the primary measure without those that add most to it
+    values     "few_directions" -> (1, n_states): the primary measure without the few that make most of it
     highest    of the state where matched pairs score highest: that score, and (n, n) that of all pairs
     refused    metric -> why there is nothing of it, at one state or all
     """
@@ -218,8 +218,8 @@ def _of_states(
         target = side(names[1], rivals[1], "target")
         grams = metrics.paired(pivot, target)
         found[language] = measure_states(grams, sample, comparisons, primary)
-        few = controls.without_top_dimensions(pivot.directions, target.directions)
-        found[language].values["few_dimensions"] = few[None]
+        few = controls.without_top_directions(pivot.directions, target.directions)
+        found[language].values["few_directions"] = few[None]
         if primary:
             found[language].space.update(space | confounders.space(language, grams, sample.groups))
     return found

@@ -13,13 +13,15 @@ import numpy as np
 import regex
 from scipy.sparse import csr_array
 
+from probe.stats.groups import SEED
 from probe.stats.metrics import excess, u_centred
 
 OVERLAP = "tokens"
 NUMBER, LATIN = regex.compile(r"\d+"), regex.compile(r"\p{Latin}{2,}")
 LEAST_STRATUM = 5  # meanings; fewer hold too few mismatched pairs to be a comparison
-FEW_DIMENSIONS = 0.01  # of all dimensions, but at least ...
+FEW_DIRECTIONS = 0.01  # of all dimensions, but at least ...
 AT_LEAST = 3
+ITERATIONS = 12  # of finding them
 
 
 def shared(pivot: Sequence[Iterable[Hashable]], target: Sequence[Iterable[Hashable]]) -> np.ndarray:
@@ -85,8 +87,8 @@ def pair_covariates(
     texts, tokens: of the pivot and of the target, tokens without special ones; read: the one token that is
     read of each sentence, where it is one.
     """
-    counts = [np.array([len(own) for own in side], np.float64) for side in tokens]
-    length = [np.log(np.maximum(own, 1)) for own in counts]
+    length = [np.log(np.maximum(1.0, [len(own) for own in side])) for side in tokens]
+    unit = [(own - own.mean()) / (own.std() or 1.0) for own in length]
     found = {
         OVERLAP: shared(*tokens),
         **{name: shared(*([of(text) for text in side] for side in texts)) for name, of in OF_TEXT.items()},
@@ -94,7 +96,7 @@ def pair_covariates(
         # What a dimension that codes length adds to the product of two sentences, in tokens or their
         # logarithm.
         "length_product": np.multiply.outer(*(own - own.mean() for own in length)),
-        "count_product": np.multiply.outer(*(own - own.mean() for own in counts)),
+        "length_direction": np.multiply.outer(*(own / np.sqrt(1 + own**2) for own in unit)),
     }
     if read is not None:
         found["same_token_read"] = np.equal.outer(*(np.asarray(side) for side in read)).astype(np.float64)
@@ -145,22 +147,37 @@ def large_strata(labels: Sequence[str | None]) -> tuple[np.ndarray, np.ndarray]:
     return rows, np.unique([str(labels[i]) for i in rows], return_inverse=True)[1] if len(rows) else rows
 
 
-def without_top_dimensions(pivot: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Mean matched cosine once the few dimensions that add most to it are left out.
+def without_top_directions(pivot: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Mean matched cosine once the few directions that make most of it are taken out.
 
-    pivot, target: (n_states, n, d_model) centred unit vectors, matched by row. Returns (n_states,) in [-1,
-    1].
-    Source: Timkey and van Schijndel 2021, "All Bark and No Bite".
+    pivot, target: (n_states, n, d_model) centred unit vectors, matched by row. The directions are found on
+    every other meaning and taken out of the rest, both ways round: found on the same meanings they would
+    also hold what these agree on by chance. Returns (n_states,) in [-1, 1].
+    Source: Timkey and van Schijndel 2021, "All Bark and No Bite" (of coordinates; one rotation hides those).
     """
-    k = max(AT_LEAST, round(FEW_DIMENSIONS * pivot.shape[-1]))
-    left = np.zeros(len(pivot))
-    for state, (own, other) in enumerate(zip(pivot, target, strict=True)):
-        products = own * other
-        top = np.argsort(-products.mean(axis=0), kind="stable")[:k]
-        lengths = [
-            np.sqrt(np.maximum(0.0, (each**2).sum(1) - (each[:, top] ** 2).sum(1))) for each in (own, other)
-        ]
-        kept = products.sum(axis=1) - products[:, top].sum(axis=1)
-        scale = lengths[0] * lengths[1]
-        left[state] = np.divide(kept, scale, out=np.zeros(len(kept)), where=scale > 1e-9).mean()
-    return left
+    k = max(AT_LEAST, round(FEW_DIRECTIONS * pivot.shape[-1]))
+    fold = np.arange(pivot.shape[1]) % 2
+    left = np.zeros(pivot.shape[:2])
+    for state, sides in enumerate(zip(pivot, target, strict=True)):
+        for held_out in (0, 1):
+            rest, own = fold != held_out, fold == held_out
+            found = agreeing_directions(sides[0][rest], sides[1][rest], k)
+            kept = [side[own] - side[own] @ found @ found.T for side in sides]
+            scale = np.linalg.norm(kept[0], axis=1) * np.linalg.norm(kept[1], axis=1)
+            inner = (kept[0] * kept[1]).sum(axis=1)
+            left[state, own] = np.divide(inner, scale, out=np.zeros(len(inner)), where=scale > 1e-9)
+    return left.mean(axis=1)
+
+
+def agreeing_directions(pivot: np.ndarray, target: np.ndarray, k: int) -> np.ndarray:
+    """(d_model, k), orthonormal: the leading eigenvectors of P'T + T'P, along which matched rows agree most.
+
+    pivot, target: (n, d_model). By subspace iteration: of the whole spectrum only k are wanted.
+    Source: Halko, Martinsson and Tropp 2011, "Finding Structure with Randomness".
+    """
+    basis = np.random.default_rng(SEED).normal(size=(pivot.shape[1], min(k + 2, pivot.shape[1])))
+    for _ in range(ITERATIONS):
+        basis, _ = np.linalg.qr(pivot.T @ (target @ basis) + target.T @ (pivot @ basis))
+    inside = (pivot @ basis).T @ (target @ basis)
+    _, vectors = np.linalg.eigh(inside + inside.T)
+    return (basis @ vectors)[:, ::-1][:, :k]

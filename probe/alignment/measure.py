@@ -59,7 +59,7 @@ class Measurement:
     scores     (stimuli, position, metric) -> (variant, language) -> (n, n_states)
     few        rows variant, language, stimuli, position, state, value, without: the primary measure, and
     without
-               the few dimensions that add most to it
+               the few directions that add most to it
     highest    (variant, language, stimuli) -> (n, n) primary measure of all pairs, at its highest state
     normed     variant -> (2, n): cosine of the last state with the stored post-norm vector, ratio of their
     lengths refused    what no number is given for, and why
@@ -189,7 +189,7 @@ def _one_thread() -> None:
 
 
 def _few(cell: Cell) -> pd.DataFrame:
-    without = cell.found.values["few_dimensions"][0]
+    without = cell.found.values["few_directions"][0]
     if PRIMARY_METRIC not in cell.found.items:
         return pd.DataFrame()
     value = cell.found.items[PRIMARY_METRIC].mean(axis=0)

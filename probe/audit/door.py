@@ -39,7 +39,9 @@ LOW = ("not_significant", "placebo_language", "level_not_claimed", "no_rise", "n
 
 def claimable(table: pd.DataFrame) -> pd.Series:
     """Which rows of a judged table may be said: none that has no verdict."""
-    return table["verdict"].notna() & ~table["verdict"].isin([DESCRIPTIVE, BLOCKED])
+    verdict = table["verdict"]
+    said = verdict.notna().to_numpy() & ~verdict.isin([DESCRIPTIVE, BLOCKED]).to_numpy()
+    return pd.Series(said, table.index)
 
 
 def describe(table: pd.DataFrame, reason: str) -> pd.DataFrame:
@@ -144,7 +146,7 @@ SENTENCES: dict[str, str] = {
     "not_significant": "the interval reaches chance, or Holm's p over languages is not below 0.05",
     "nothing_without_shared": "what is left at no shared tokens, names, numbers, marks and lengths reaches 0",
     "retrieval_at_chance": "the translation is not found among the other sentences more often than by chance",
-    "few_dimensions": "a few dimensions carry more than half of it",
+    "few_directions": "a few directions carry more than half of it",
     "topic_only": "against mismatched sentences of the same topic nothing is left",
     "not_beyond_untrained": "networks of this shape with random weights reach it",
     "not_corroborated": "the ranks of the partners do not move the same way",

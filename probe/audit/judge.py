@@ -8,7 +8,7 @@ import pandas as pd
 from probe.activations.store import ActivationStore
 from probe.alignment import cells
 from probe.alignment.measure import Measurement, final_tokens, measure
-from probe.audit import checks, rules
+from probe.audit import checks, rules, texts
 from probe.audit.door import Judge, claimable, rule_findings, untrained_missing
 from probe.audit.findings import Finding
 from probe.conventions import POSITIONS, PRIMARY_METRIC
@@ -35,8 +35,11 @@ def judge(
     untrained: pd.DataFrame | None = None,
 ) -> Judged:
     """untrained: as untrained.csv has it, None where the family has none."""
-    findings = checks.audit(_evidence(measured, stores, manifest))
     controls = frozenset(name for name, variant in family.variants.items() if variant.untrained)
+    findings = [
+        *checks.audit(_evidence(measured, stores, manifest)),
+        *texts.shifted_lines(_offsets(measured, controls)),
+    ]
     by = Judge(findings, controls)
     tables = dict(measured.tables)
     summary = tables["alignment_summary"] = by.levels(measured.summary, measured.few, untrained)
@@ -89,6 +92,17 @@ def _evidence(
             (kind, s.stimulus_id, s.language, s.text) for kind in cells.KINDS for s in manifest.of_kind(kind)
         ],
     )
+
+
+def _offsets(
+    measured: Measurement, controls: frozenset[str]
+) -> dict[tuple[str, str], dict[str, texts.Offset]]:
+    """(kind, language) -> variant -> where its lines match others better than their own."""
+    offsets: dict[tuple[str, str], dict[str, texts.Offset]] = {}
+    for (variant, language, kind), similarity in measured.highest.items():
+        if variant not in controls and (offset := texts.line_offset(similarity)):
+            offsets.setdefault((kind, language), {})[variant] = offset
+    return offsets
 
 
 def _saturated(effects: pd.DataFrame, beside: pd.DataFrame) -> list[Finding]:

@@ -1,7 +1,7 @@
 """What a row must have beside a value clear of chance, before it may be said: one rule, one mask of rows.
 
 Each table of claims is set beside what speaks for or against its rows: the rank of the partner, what is left
-at nothing shared, within a topic, without a few dimensions, and in untrained networks. A mask is True where
+at nothing shared, within a topic, without a few directions, and in untrained networks. A mask is True where
 the rule is *not* met. `LEVEL`, `EFFECT` and the rest give the rules in the order in which a reason is named.
 """
 
@@ -13,7 +13,7 @@ import pandas as pd
 from probe.conventions import ALPHA, PRIMARY_METRIC
 
 MIN_MEANINGS, MIN_GROUPS = 10, 8
-HALF = 0.5  # of a level, that a few dimensions may carry
+HALF = 0.5  # of a level, that a few directions may carry
 SATURATED = 0.98  # of the bits that there are: ranks this good cannot get better
 
 CELL = ["variant", "language", "stimuli", "position", "state"]
@@ -34,7 +34,7 @@ def few_groups(table: pd.DataFrame) -> pd.Series:
 
 def levels_beside(summary: pd.DataFrame, few: pd.DataFrame, untrained: pd.DataFrame | None) -> pd.DataFrame:
     """The primary rows of `summary`, in its order and index, with columns for what is held against them:
-    {rank, partial, stratified}_{value, low, null}, without (a few dimensions), untrained (the largest of the
+    {rank, partial, stratified}_{value, low, null}, without (a few directions), untrained (the largest of the
     untrained networks), bits (that a rank can reach). What was not measured is NaN."""
     table = summary.loc[summary.metric == PRIMARY_METRIC].copy()
     kept = table.index
@@ -68,7 +68,7 @@ LEVEL: Mapping[str, Rule] = {
     "not_significant": lambda t: ~((t.p_holm < ALPHA) & (t.ci_low > t.null)),
     "nothing_without_shared": lambda t: ~(t.partial_low > t.partial_null),
     "retrieval_at_chance": lambda t: ~(t.rank_low > t.rank_null),
-    "few_dimensions": lambda t: ~(t.without > HALF * t.value),
+    "few_directions": lambda t: ~(t.without > HALF * t.value),
     "topic_only": lambda t: t.stratified_low.notna() & ~(t.stratified_low > t.stratified_null),
     "not_beyond_untrained": lambda t: t.value <= t.untrained,
 }

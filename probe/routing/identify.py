@@ -252,7 +252,7 @@ def name_weights(words: Sequence[str]) -> np.ndarray:
 def _particles(words: Sequence[str], capital: np.ndarray) -> np.ndarray:
     """Which are up to three short words in lower case between two capitalised ones."""
     named = np.zeros(len(words), dtype=bool)
-    for first, last in pairwise(np.flatnonzero(capital)):
+    for first, last in pairwise(np.flatnonzero(capital).tolist()):
         between = words[first + 1 : last]
         if len(between) <= PARTICLES and all(len(word) <= PARTICLE and word.islower() for word in between):
             named[first + 1 : last] = True

@@ -73,8 +73,8 @@ def measured(family: Family, regional: pd.DataFrame) -> dict[str, str]:
 
     regional: regional.csv, judged. It speaks of a variant, not of one of its languages.
     """
-    own = regional[(regional.metric == PRIMARY_METRIC) & (regional.position == PRIMARY_POSITION)]
-    shown = set(own.variant[claimable(own)])
+    primary = (regional.metric == PRIMARY_METRIC) & (regional.position == PRIMARY_POSITION)
+    shown = set(regional.loc[primary & claimable(regional), "variant"])
     meant = emphasised(family).variants
     return {language: variant for language, variant in meant.items() if variant in shown}
 
@@ -89,13 +89,13 @@ def coping(categories: pd.DataFrame, baseline: str) -> dict[tuple[str, str], Cop
     clean = categories.query("variant == @baseline and contrast == 'clean'").set_index("failure_category")
     beyond = categories[categories.contrast == f"loss - {baseline}"]
     return {
-        (row.variant, row.failure_category): _coping(row, clean.loc[row.failure_category])
-        for row in beyond.itertuples()
-        if row.failure_category in clean.index
+        (row["variant"], row["failure_category"]): _coping(pd.Series(row), clean.loc[row["failure_category"]])
+        for row in beyond.to_dict("records")
+        if row["failure_category"] in clean.index
     }
 
 
-def _coping(beyond, clean: pd.Series) -> Coping:
+def _coping(beyond: pd.Series, clean: pd.Series) -> Coping:
     margin = MARGIN * clean.value
     figures = f"{beyond.value:+.3f} [{beyond.ci_low:+.3f}, {beyond.ci_high:+.3f}], margin {margin:.3f}"
     if clean.ci_low > 0 and beyond.ci_high < margin:

@@ -1,4 +1,4 @@
-"""p1_edge_cases.json and p2_edge_cases.json: complete, in its languages and scripts, and each case what its category says it is."""
+"""p1_edge_cases.json and p2_edge_cases.json: complete, in their scripts, each case what its category says."""
 
 import json
 import unicodedata
