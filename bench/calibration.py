@@ -171,17 +171,18 @@ def draw(table: pd.DataFrame, path: Path) -> None:
         ("coverage", "95 % intervals that cover", COVERAGE),
     )
     for ax, (column, label, target) in zip(axes, (*kinds, ("power", "true claims made", None)), strict=True):
+        least = 0.7 if column == "coverage" else 0.0  # an interval that covers less often has failed
         if target:
             ax.axvspan(*target, color="#DDDDDD", linewidth=0)
         if column == "false_claims":
             ax.plot(table.before, places, "o", mfc="none", color="#999999", label="first edition")
             ax.hlines(places, table.wilson_low, table.wilson_high, color="#0072B2")
-        ax.plot(table[column], places, "o", color="#0072B2", label="now")
-        ax.set(xlim=(-0.03, 1.03), xlabel=label)
+        ax.plot(table[column].clip(least), places, "o", color="#0072B2", label="now")
+        ax.set(xlim=(least - 0.03, 1.03), xticks=(least, (1 + least) / 2, 1), xlabel=label)
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(axis="y", color="#EEEEEE")
     axes[0].set_yticks(places, table.world + ", n = " + table.n.astype(str))
-    axes[0].invert_yaxis()
+    axes[0].set_ylim(len(table) - 0.5, -0.5)
     axes[0].legend(loc="lower right", frameon=False)
     figure.savefig(path, dpi=150, metadata={"Software": None})
 
