@@ -85,4 +85,9 @@ def _judged(results: Results, family: str, cells: pd.DataFrame) -> dict[str, Any
     states = cells["state"].fillna(-1).astype(int)
     wanted = pd.MultiIndex.from_arrays([cells["variant"], cells["language"], states])
     at = {name: levels[name].reindex(wanted, fill_value=value) for name, value in unknown.items()}
-    return {name: np.where(states < 0, None, column.to_numpy()) for name, column in at.items()}
+    return {
+        name: np.array(
+            [None if state < 0 else told for state, told in zip(states, column, strict=True)], object
+        )
+        for name, column in at.items()
+    }

@@ -70,10 +70,14 @@ def tiny_models(tmp_path_factory, tokenizer) -> Path:
 
 @pytest.fixture
 def tiny_root(tmp_path, tiny_models) -> Path:
+    return make_root(tmp_path, tiny_models)
+
+
+def make_root(folder: Path, models: Path) -> Path:
     """A root with a family "tiny" and a manifest of 6 concepts in every language."""
-    shutil.copytree(tiny_models, tmp_path / "models")
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "families.toml").write_text(FAMILY)
+    shutil.copytree(models, folder / "models")
+    (folder / "data").mkdir()
+    (folder / "data" / "families.toml").write_text(FAMILY)
     concepts = dict(list(load_concepts(REPOSITORY / "data" / "concept_probes.json").items())[:6])
     parallel = [
         {
@@ -90,5 +94,5 @@ def tiny_root(tmp_path, tiny_models) -> Path:
         "probes": [s.model_dump() for s in probe_sentences(concepts)],
         "parallel": parallel,
     }
-    (tmp_path / "data" / "stimulus_manifest.json").write_text(json.dumps(manifest, ensure_ascii=False))
-    return tmp_path
+    (folder / "data" / "stimulus_manifest.json").write_text(json.dumps(manifest, ensure_ascii=False))
+    return folder

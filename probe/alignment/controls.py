@@ -14,7 +14,7 @@ import regex
 from scipy.sparse import csr_array
 
 from probe.stats.groups import SEED
-from probe.stats.metrics import excess, u_centred
+from probe.stats.metrics import excess
 
 OVERLAP = "tokens"
 NUMBER, LATIN = regex.compile(r"\d+"), regex.compile(r"\p{Latin}{2,}")
@@ -114,12 +114,24 @@ def without_shared(similarity: np.ndarray, covariates: dict[str, np.ndarray]) ->
     if not covariates:
         return similarity
     stacked = np.stack(list(covariates.values()))
-    columns, wanted = (u_centred(each).reshape(len(each), -1) for each in (stacked, similarity))
+    columns, wanted = (_without_means(each).reshape(len(each), -1) for each in (stacked, similarity))
     slopes = np.linalg.lstsq(columns @ columns.T, columns @ wanted.T, rcond=1e-9)[0]
     for place, (name, values) in enumerate(covariates.items()):
         if name == OVERLAP and excess(values[None])[0] > 0:
             slopes[place] = np.maximum(slopes[place], 1.0)
     return similarity - np.tensordot(slopes.T, stacked, axes=1)
+
+
+def _without_means(pairs: np.ndarray) -> np.ndarray:
+    """(k, n, n): the mismatched cells less what their row and their column alone make (least squares over
+    these cells), and 0 on the diagonal."""
+    n = pairs.shape[-1]
+    each = np.eye(n, dtype=bool)
+    cells = np.where(each, 0.0, pairs)
+    half = cells.sum(axis=(-2, -1), keepdims=True)[..., 0] / (2 * (n - 1))
+    rows, columns = cells.sum(axis=-1) - half, cells.sum(axis=-2) - half
+    of_row, of_column = ((n - 1) * a + b for a, b in ((rows, columns), (columns, rows)))
+    return np.where(each, 0.0, cells - (of_row[..., :, None] + of_column[..., None, :]) / (n * (n - 2)))
 
 
 def within_strata(similarity: np.ndarray, strata: np.ndarray) -> np.ndarray:

@@ -39,12 +39,19 @@ def over_emphasised(contrast: effects.Contrast, family: Family) -> np.ndarray | 
     return np.mean([contrast.differences[lang] for lang in emphasised], axis=0) if emphasised else None
 
 
-def states_of(items: effects.Items, family: Family, variant: str, folds: np.ndarray) -> np.ndarray:
+def states_of(
+    items: effects.Items, family: Family, contrast: effects.Contrast, folds: np.ndarray
+) -> np.ndarray:
     """int (n,): for each meaning the state, the embedding aside, at which the variant's languages score
-    highest on the meanings of the *other* folds. A state chosen where a variant is high, and read on the
-    same meanings, makes an effect of noise: under the null one in five stands."""
-    languages = [lang for lang in family.variants[variant].emphasises if (variant, lang) in items]
-    mean = np.mean([items[variant, language] for language in languages], axis=0)
+    highest, it and what it is set against taken together, on the meanings of the *other* folds.
+
+    A state chosen where the variant is high, and read on the same meanings, makes an effect of noise: one in
+    five stands. Folds alone leave one in twelve, for what two meanings have in common by chance chooses the
+    state of both; a choice by the level of both variants knows nothing of their difference.
+    """
+    languages = [lang for lang in family.variants[contrast.a].emphasises if lang in contrast.differences]
+    both = [items[variant, lang] for variant in (contrast.a, contrast.b) for lang in languages]
+    mean = np.mean(both, axis=0)
     if mean.shape[1] < 2:
         return np.zeros(len(mean), np.int64)
     chosen = np.zeros(len(mean), np.int64)
@@ -69,7 +76,7 @@ def robustness(measured: Measured, primary: tuple[str, str], family: Family, gro
             differences = over_emphasised(contrast, family)
             if differences is None:
                 continue
-            states = states_of(measured[primary], family, variant, folds)
+            states = states_of(measured[primary], family, contrast, folds)
             column = np.take_along_axis(differences, states[:, None], axis=1)
             mean = infer_mean(column, groups)
             rows.append(

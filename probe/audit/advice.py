@@ -25,6 +25,7 @@ ADVICE: dict[str, str] = {
     "not_regional": "Describe no single language as regional until the variant passes over all of its languages.",
     "depends_on_one_placebo": "Look at regional.csv: leaving out one placebo language turns the effect around.",
     "level_not_claimed": "See why the level at this peak cannot be claimed; the peak falls with it.",
+    "effect_not_claimed": "See why the effect itself cannot be claimed; other measures of it fall with it.",
     "no_rise": "Do not name a peak: the curve is as high elsewhere.",
     "rank_saturated": "Say that the claim rests on one measure: ranks are at their ceiling or at chance in both variants.",
     "no_untrained_control": "Run uv run untrained_control.py for this family, then this stage again.",

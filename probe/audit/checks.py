@@ -233,15 +233,16 @@ def post_norm_state(
                 "distance_to_post_norm": round(apart, 9),
                 "spread_of_lengths": round(spread, 9),
             }
+    farthest: dict[str, float] = defaultdict(float)  # over languages: one that differs clears the variant
     for cell in scores:
         last = max(last, cell.values.shape[1] - 1)
         after = (post_norm or {}).get((cell.variant, cell.language))
         if after is not None and cell.metric == "cosine" and cell.variant not in normed:
             distance = float(np.abs(cell.values[:, -1] - after).max())
-            if distance < SAME_COSINE:
-                suspects.setdefault(cell.variant, {"distance_to_post_norm": distance})
-            else:
-                suspects.pop(cell.variant, None)
+            farthest[cell.variant] = max(farthest[cell.variant], distance)
+    for variant, distance in farthest.items():
+        if distance < SAME_COSINE:
+            suspects[variant] = {"distance_to_post_norm": distance}
     if not suspects:
         return []
     sentence = (

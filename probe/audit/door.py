@@ -34,7 +34,14 @@ KINDS = {
     "peaks": "peak",
     "robustness": "effect under another way of measuring it",
 }
-LOW = ("not_significant", "placebo_language", "level_not_claimed", "no_rise", "not_regional")
+LOW = (
+    "not_significant",
+    "placebo_language",
+    "level_not_claimed",
+    "no_rise",
+    "not_regional",
+    "effect_not_claimed",
+)
 
 
 def claimable(table: pd.DataFrame) -> pd.Series:
@@ -86,7 +93,8 @@ class Judge:
         beside = _primary_position(rules.levels_beside(summary, few, untrained))
         judged = self.rows(summary, beside, rules.LEVEL, MATCHED)
         passed = judged.loc[beside.index, "verdict"] == MATCHED
-        judged.loc[beside.index[beside.stratified_low.notna() & passed], "verdict"] = MEANING
+        within = beside.stratified_n >= rules.MIN_MEANINGS
+        judged.loc[beside.index[within & passed], "verdict"] = MEANING
         return judged
 
     def regional(self, table: pd.DataFrame) -> pd.DataFrame:
@@ -98,8 +106,8 @@ class Judge:
     def peaks(self, table: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
         return self.rows(table, _primary_position(rules.peaks_beside(table, summary)), rules.PEAK, PEAK)
 
-    def robustness(self, table: pd.DataFrame) -> pd.DataFrame:
-        return self.rows(table, table, rules.STANDS, STANDS)
+    def robustness(self, table: pd.DataFrame, effects: pd.DataFrame) -> pd.DataFrame:
+        return self.rows(table, rules.stands_beside(table, effects), rules.STANDS, STANDS)
 
 
 def verdict_kind(verdict: str) -> str:
@@ -155,6 +163,7 @@ SENTENCES: dict[str, str] = {
     "not_regional": "over all of the variant's languages the effect is not regional",
     "depends_on_one_placebo": "without one of the placebo languages it is gone",
     "level_not_claimed": "the level at the peak cannot be claimed",
+    "effect_not_claimed": "the effect itself cannot be claimed in any language",
     "no_rise": "the interval of the rise to it reaches 0",
 }
 

@@ -56,7 +56,8 @@ def _covered(table: pd.DataFrame, where: Mapping[str, list]) -> pd.Series:
     covered = pd.Series(True, index=table.index)
     for key, values in where.items():
         if key == "claim" and "claim" not in table:
-            kind = "effect" if "variant_a" in table else "peak" if "peak_state" in table else "level"
+            of_two = "variant_a" in table or "against" in table
+            kind = "effect" if of_two else "peak" if "peak_state" in table else "level"
             covered &= kind in values
         elif columns := [table[name] for name in SYNONYMS.get(key, (key,)) if name in table]:
             covered &= np.logical_or.reduce([column.isin(values) | column.isna() for column in columns])

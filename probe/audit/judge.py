@@ -11,7 +11,7 @@ from probe.alignment.measure import Measurement, final_tokens, measure
 from probe.audit import checks, rules, texts
 from probe.audit.door import Judge, claimable, rule_findings, untrained_missing
 from probe.audit.findings import Finding
-from probe.conventions import POSITIONS, PRIMARY_METRIC
+from probe.conventions import POSITIONS, PRIMARY_METRIC, PRIMARY_POSITION
 from probe.families import Family
 from probe.stimuli.manifest import Manifest
 
@@ -41,12 +41,12 @@ def judge(
         *texts.shifted_lines(_offsets(measured, controls)),
     ]
     by = Judge(findings, controls)
+    levels = rules.levels_beside(measured.summary, measured.few, untrained)
     tables = dict(measured.tables)
     summary = tables["alignment_summary"] = by.levels(measured.summary, measured.few, untrained)
     if "regional" in tables:
         tables["regional"] = by.regional(tables["regional"])
     if "variant_effects" in tables:
-        levels = rules.levels_beside(measured.summary, measured.few, untrained)
         beside = rules.effects_beside(
             tables["variant_effects"], levels, tables.get("regional", pd.DataFrame()), untrained
         )
@@ -54,10 +54,10 @@ def judge(
         findings += _saturated(tables["variant_effects"], beside)
     tables["peaks"] = by.peaks(tables["peaks"], summary)
     if "robustness" in tables:
-        tables["robustness"] = by.robustness(tables["robustness"])
+        tables["robustness"] = by.robustness(tables["robustness"], tables["variant_effects"])
     claims = {name: table for name, table in tables.items() if "verdict" in table}
     findings += rule_findings(claims)
-    if untrained is None:
+    if levels.loc[levels.position == PRIMARY_POSITION, "untrained"].isna().any():
         findings.append(untrained_missing(stores))
     return Judged(tables, checks.ordered(findings))
 

@@ -211,9 +211,9 @@ def first_state(published: Published, found: list[Finding]) -> int:
 
 def variant_effects(published: Published) -> pd.DataFrame:
     """Every pair of variants, the later in the file minus the earlier: mean difference per language and
-    state, with interval and p over concepts. All of it describes: a raw cosine moves with the offset of a
-    language and with how crowded the space is, and the file holds nothing that would tell these from
-    meaning."""
+    state, with interval and p over concepts; empty where there is one variant. All of it describes: a raw
+    cosine moves with the offset of a language and with how crowded the space is, and the file holds nothing
+    that would tell these from meaning."""
     variants = list(published.curves)
     tables = [
         effects.assess_contrast(
@@ -274,6 +274,8 @@ def commitments(published: Published, threshold: float, consecutive: int, start:
 
 def effects_at_peak(published: Published, table: pd.DataFrame, start: int) -> list[dict]:
     """Each pair's differences at the state where the mean curve of its first variant is highest."""
+    if table.empty:
+        return []
     found = []
     for a, b in dict.fromkeys(zip(table["variant_a"], table["variant_b"], strict=True)):
         state = start + int(published.mean_curve(a)[start:].argmax())
@@ -358,7 +360,8 @@ def reanalyse(path: Path, out: Path, threshold: float, consecutive: int) -> str:
     matrix = commitment_matrix(published.by_concept, names, threshold, consecutive)
     tables.COMMITMENT.write(out, matrix, metadata)
     tables.SENSITIVITY.write(out, sensitivity(published, start), metadata)
-    tables.EFFECTS.write(out, table, metadata)
+    if len(table):
+        tables.EFFECTS.write(out, table, metadata)
     shapes = peaks.peaks_table(published.curves, len(published.concepts), published.position, METRIC, start)
     tables.PEAKS.write(out, describe(shapes, "no_null"), metadata)
     findings.write(out, found, metadata)

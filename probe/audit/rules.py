@@ -34,13 +34,13 @@ def few_groups(table: pd.DataFrame) -> pd.Series:
 
 def levels_beside(summary: pd.DataFrame, few: pd.DataFrame, untrained: pd.DataFrame | None) -> pd.DataFrame:
     """The primary rows of `summary`, in its order and index, with columns for what is held against them:
-    {rank, partial, stratified}_{value, low, null}, without (a few directions), untrained (the largest of the
-    untrained networks), bits (that a rank can reach). What was not measured is NaN."""
+    {rank, partial, stratified}_{value, low, null, n}, without (a few directions), untrained (the largest of
+    the untrained networks), bits (that a rank can reach). What was not measured is NaN."""
     table = summary.loc[summary.metric == PRIMARY_METRIC].copy()
     kept = table.index
     for metric in ("rank", "partial", "stratified"):
-        other = summary.loc[summary.metric == metric].set_index(CELL).loc[:, ["value", "ci_low", "null"]]
-        other.columns = [f"{metric}_{name}" for name in ("value", "low", "null")]
+        other = summary.loc[summary.metric == metric].set_index(CELL).loc[:, ["value", "ci_low", "null", "n"]]
+        other.columns = [f"{metric}_{name}" for name in ("value", "low", "null", "n")]
         table = table.join(other, on=CELL)
     table = table.join(few.set_index(CELL).loc[:, ["without", "bits"]], on=CELL)
     table = _with_untrained(table, untrained, "highest")
@@ -172,7 +172,17 @@ PEAK: Mapping[str, Rule] = {
     "no_rise": lambda t: ~(t.rise_ci_low > 0),
 }
 
+
+def stands_beside(robustness: pd.DataFrame, effects: pd.DataFrame) -> pd.DataFrame:
+    """With `effect`: whether of the same contrast any effect may be said, in one language at least."""
+    names = ["contrast", "reference", "stimuli"]
+    said = effects.loc[effects.verdict == "effect", ["variant_a", "variant_b", *names]].fillna("")
+    keys = pd.MultiIndex.from_frame(robustness.loc[:, ["variant", "against", *names]].fillna(""))
+    return robustness.assign(effect=keys.isin(pd.MultiIndex.from_frame(said)))
+
+
 STANDS: Mapping[str, Rule] = {
+    "effect_not_claimed": lambda t: ~t.effect,
     "too_few_groups": few_groups,
     "not_significant": lambda t: ~((t.p_holm < ALPHA) & _clear(t.ci_low, t.ci_high)),
 }

@@ -104,7 +104,7 @@ def folded(text: str) -> str:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """states: one per word. full: per word, whether it counts in full, not as a name or a formula.
+    """states: one per word. full: per word, whether it counts in full, not as a name, a formula or a gloss.
 
     gain: how much better the path is than the best one that keeps to one language, in nats of scaled
     evidence, switches paid; 0 where that is the path. totals: (len(STATES),), the evidence for each state,
@@ -204,12 +204,16 @@ class Identifier:
         return evidence
 
     def segment(self, words: Sequence[str], asides: Sequence[bool] | None = None) -> Segmentation:
-        """The best path through the words; asides say nothing. Raises ValueError where there is none."""
+        """The best path through the words. Raises ValueError where there is none.
+
+        What is foreign among the asides says nothing: it is glossed there, not switched to.
+        """
         if not words:
             raise ValueError("no words to identify")
         evidence = self.evidence(words)
-        if asides is not None:
-            evidence[np.array(asides)] = 0.0
+        gloss = np.zeros(len(words), dtype=bool) if asides is None else np.array(asides)
+        gloss &= evidence[:, evidence[:, : -len(LANGUAGES)].sum(axis=0).argmax()] <= 0
+        evidence[gloss] = 0.0
         evidence[0] += START
         best, path = viterbi(evidence, PRICES)
         one_language, _ = viterbi(evidence, ONE_LANGUAGE)
@@ -217,7 +221,7 @@ class Identifier:
         # Romanised languages are too alike to be told apart word by word: a text has one, with most evidence.
         romanised = STATES[max(ROMANISED_STATES, key=totals.__getitem__)]
         states = tuple(romanised if STATES[i].form == ROMANISED else STATES[i] for i in path)
-        full = tuple(name_weights(words) >= FIRST)
+        full = tuple((name_weights(words) >= FIRST) & ~gloss)
         return Segmentation(states, full, best - one_language, totals, _lead(evidence, path))
 
 

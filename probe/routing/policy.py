@@ -87,7 +87,7 @@ def coping(categories: pd.DataFrame, baseline: str) -> dict[tuple[str, str], Cop
     otherwise. UNSETTLED: neither, as where the clean forms have nothing to lose.
     """
     clean = categories.query("variant == @baseline and contrast == 'clean'").set_index("failure_category")
-    beyond = categories[categories.contrast == f"loss - {baseline}"]
+    beyond = categories.loc[categories.contrast == f"loss - {baseline}"]
     return {
         (row["variant"], row["failure_category"]): _coping(pd.Series(row), clean.loc[row["failure_category"]])
         for row in beyond.to_dict("records")

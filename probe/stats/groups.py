@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 
 import numpy as np
+from scipy.sparse import csr_array
 
 N_RESAMPLES = 2000
 SEED = 20
 
-Shared = Mapping[str, str | Sequence[str]]  # of one meaning: factor -> what it has of it
+Own = Mapping[str, str | Sequence[str]]  # of one meaning: factor -> what it has of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,15 +34,14 @@ class Groups:
         return cls(n, {})
 
     @classmethod
-    def of(cls, shared: Sequence[Shared]) -> "Groups":
+    def of(cls, shared: Sequence[Own]) -> "Groups":
         """From what each meaning shares; a list (of fillers) is one factor for each of its places. A meaning
         that lacks a factor is by itself in it."""
         labels: dict[str, list[str | None]] = {}
         for row, own in enumerate(shared):
-            flat = {name: [value] if isinstance(value, str) else list(value) for name, value in own.items()}
-            for name, values in flat.items():
-                for place, value in enumerate(values):
-                    key = f"{name}.{place}" if len(values) > 1 else name
+            for name, values in own.items():
+                places = {name: values} if isinstance(values, str) else _by_place(name, values)
+                for key, value in places.items():
                     labels.setdefault(key, [None] * len(shared))[row] = value
         coded = {name: _coded(values) for name, values in labels.items()}
         return cls(
@@ -54,13 +54,12 @@ class Groups:
         return Groups(len(rows), {name: codes for name, codes in kept.items() if codes.max() + 1 < len(rows)})
 
     @cached_property
-    def intersections(self) -> dict[tuple[str, ...], np.ndarray]:
-        """Every choice of factors -> int (n,), equal where two meanings share all of them."""
-        return {
-            names: _joint([self.factors[name] for name in names])
-            for size in range(1, len(self.factors) + 1)
-            for names in itertools.combinations(self.factors, size)
-        }
+    def shared(self) -> "Shared":
+        """Each meaning by itself, the factors, and each two factors together where meanings share both."""
+        alone = np.arange(self.n)
+        joint = (_joint(pair) for pair in itertools.combinations(self.factors.values(), 2))
+        crossings = [codes for codes in joint if codes.max() + 1 < self.n]
+        return Shared.of([alone, *self.factors.values(), *crossings])
 
     @cached_property
     def effective(self) -> float:
@@ -92,6 +91,26 @@ class Groups:
         return self.coarsest % count
 
 
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """Several ways to group n meanings, one below the other: members (n_groups, n), 1 where a meaning is in a
+    group; sizes (n_groups,); starts, the first group of each way."""
+
+    members: csr_array
+    sizes: np.ndarray
+    starts: np.ndarray
+
+    @classmethod
+    def of(cls, ways: Sequence[np.ndarray]) -> "Shared":
+        counts = [int(codes.max()) + 1 for codes in ways]
+        starts = np.cumsum([0, *counts[:-1]])
+        rows = np.concatenate([codes + start for codes, start in zip(ways, starts, strict=True)])
+        columns = np.tile(np.arange(len(ways[0])), len(ways))
+        shape = (sum(counts), len(ways[0]))
+        members = csr_array((np.ones(len(rows)), (rows, columns)), shape=shape)
+        return cls(members, np.bincount(rows).astype(np.float64), starts)
+
+
 @cache
 def multinomial(count: int, resamples: int = N_RESAMPLES) -> np.ndarray:
     """(resamples, count) float64: how often each of `count` is drawn, at least two of them different."""
@@ -100,6 +119,10 @@ def multinomial(count: int, resamples: int = N_RESAMPLES) -> np.ndarray:
     while count > 1 and (alone := (weights > 0).sum(axis=1) < 2).any():
         weights[alone] = rng.multinomial(count, np.full(count, 1 / count), size=int(alone.sum()))
     return weights.astype(np.float64)
+
+
+def _by_place(name: str, values: Sequence[str]) -> dict[str, str]:
+    return {f"{name}.{place}": value for place, value in enumerate(values)}
 
 
 def _joint(factors: Sequence[np.ndarray]) -> np.ndarray:

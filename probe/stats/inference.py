@@ -14,7 +14,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.stats import t as student_t
 
-from probe.stats.groups import Groups, effective_number, multinomial
+from probe.stats.groups import Groups, Shared, effective_number, multinomial
 
 CONFIDENCE = 0.95
 LEAST_VARIANCE = 0.05  # of a resampled mean, of the sample's own: by chance a few drawn groups may agree
@@ -86,17 +86,18 @@ def _p_values(
 def mean_variance(items: np.ndarray, groups: Groups) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(variance (k,) of the mean, its degrees of freedom (k,), the codes (n,) of the factor that adds most).
 
-    What leaving out the groups of each factor gives, less what is counted twice where factors cross
-    (inclusion and exclusion over intersections); and no less than any factor, or the single meanings, alone.
+    What leaving out the groups of each factor gives, less what two of them give together where they cross (by
+    inclusion and exclusion; meanings that share three factors are taken to share no more than themselves);
+    and no less than any factor, or the single meanings, alone.
     """
-    single = _left_out_variance(items, np.arange(groups.n))
-    if not groups.factors:
+    names, shared = list(groups.factors), groups.shared
+    single, *told = _left_out_variances(items, shared)
+    if not names:
         return single, np.full(items.shape[1], groups.n - 1.0), np.arange(groups.n)
-    parts = {name: _left_out_variance(items, codes) for name, codes in groups.factors.items()}
-    crossed = np.zeros_like(single) + sum(
-        (-1) ** (len(some) + 1) * (parts[some[0]] if len(some) == 1 else _left_out_variance(items, codes))
-        for some, codes in groups.intersections.items()
-    )
+    parts, crossings = dict(zip(names, told, strict=False)), told[len(names) :]
+    pairs = len(names) * (len(names) - 1) // 2
+    twice = sum(crossings, (pairs - len(crossings)) * single)
+    crossed = sum(parts.values(), (1 - len(parts) + pairs) * single) - twice
     variance = np.maximum.reduce([crossed, single, *parts.values()])
     return variance, *_degrees_of_freedom(variance, parts, single, groups)
 
@@ -115,14 +116,13 @@ def _degrees_of_freedom(
     return np.clip(df, 1.0, fewest), groups.factors[widest]
 
 
-def _left_out_variance(items: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """(k,): variance of the mean, by leaving out one group at a time (CR3)."""
-    sums, sizes = _group_sums(items, codes)
-    n, count = len(items), len(sizes)
-    if count < 2:
-        return np.full(items.shape[1], np.inf)
-    without = (items.sum(axis=0) - sums) / (n - sizes)[:, None]
-    return (count - 1) / count * ((without - items.mean(axis=0)) ** 2).sum(axis=0)
+def _left_out_variances(items: np.ndarray, shared: Shared) -> np.ndarray:
+    """(m, k): variance of the mean, by leaving out one group at a time (CR3), for each of m ways to group."""
+    deviations = items - items.mean(axis=0)
+    changes = (shared.members @ deviations) / (len(items) - shared.sizes)[:, None]
+    squares = np.add.reduceat(changes**2, shared.starts, axis=0)
+    counts = np.diff([*shared.starts, len(shared.sizes)])[:, None]
+    return (counts - 1) / counts * squares
 
 
 def _group_sums(items: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -149,8 +149,10 @@ def _studentised(deviations: np.ndarray, codes: np.ndarray) -> np.ndarray:
 
 
 def _quantiles(values: np.ndarray, tail: float) -> tuple[np.ndarray, np.ndarray]:
-    ends = np.quantile(values, (tail, 1 - tail), axis=0)
-    return ends[0], ends[1]
+    """The ends that leave `tail` of the values beyond them on either side, per column."""
+    out = int(tail * len(values))
+    ordered = np.partition(values, (out, len(values) - 1 - out), axis=0)
+    return ordered[out], ordered[-1 - out]
 
 
 def holm(p: np.ndarray) -> np.ndarray:

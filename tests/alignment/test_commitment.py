@@ -15,7 +15,7 @@ from probe.alignment.commitment import (
     commitment_sensitivity,
     commitment_states,
 )
-from probe.stats.resampling import bootstrap_weights
+from probe.stats.groups import multinomial
 
 STATES = st.lists(st.sampled_from([0.0, 1.0, 4.0, 7.0, np.inf]), min_size=2, max_size=25)
 
@@ -62,7 +62,7 @@ def test_a_concept_is_resampled_with_all_its_languages():
     of_concept = rng.integers(0, 20, size=(12, 1)).astype(float)
     states = np.repeat(of_concept, 9, axis=1)  # nine languages that say the same as one
     _, low, high = censored_median(states)
-    assert (low, high) == slow_median_interval(states, bootstrap_weights(12))
+    assert (low, high) == slow_median_interval(states, multinomial(12))
     assert censored_median(states) == censored_median(of_concept)
     mistaken = np.ptp(np.array(censored_median(states.ravel())[1:], float))  # cells as if independent
     assert mistaken < np.ptp(np.array([low, high], float))

@@ -1,6 +1,7 @@
 """Stage 3: commitment, the published curves, and the files it writes."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -11,10 +12,12 @@ from hypothesis import strategies as st
 import batch_runner
 import concept_alignment
 from concept_alignment import commitment_layer
+from probe import tables
 from probe.alignment.commitment import commitment_matrix
-from probe.audit import findings
+from probe.audit import door, findings
 from probe.files import sha256
-from probe.paths import REPOSITORY
+from probe.paths import REPOSITORY, Paths
+from tests.conftest import make_root
 
 PUBLISHED = REPOSITORY.parent / "shared" / "reference" / "tiny_aya_published"
 TABLES = (
@@ -56,29 +59,34 @@ def test_all_540_published_cells_are_reproduced():
     assert cells == 540
 
 
+@pytest.fixture(scope="module")
+def analysed_once(tmp_path_factory, tiny_models):
+    root = make_root(tmp_path_factory.mktemp("analysed"), tiny_models)
+    batch_runner.main(["--local", "--family", "tiny", "--root", str(root)])
+    assert concept_alignment.main(["--family", "tiny", "--root", str(root), "--threshold", "0.2"]) == 0
+    return root
+
+
 @pytest.fixture
-def analysed(tiny_root):
-    batch_runner.main(["--local", "--family", "tiny", "--root", str(tiny_root)])
-    assert concept_alignment.main(["--family", "tiny", "--root", str(tiny_root), "--threshold", "0.2"]) == 0
-    return tiny_root
+def analysed(analysed_once, tmp_path):
+    return shutil.copytree(analysed_once, tmp_path / "root")
 
 
-def test_writes_the_files_of_the_design(analysed):
-    out = analysed / "results" / "tiny"
+def test_writes_the_files_of_the_design(analysed_once):
+    out = analysed_once / "results" / "tiny"
     curves = json.loads((out / "alignment_curves.json").read_text())
     assert curves.keys() == {"metadata", "curves", "post_norm"}
     assert curves["curves"].keys() == {"base", "fire"}
     assert len(curves["curves"]["base"]["C01"]["hi"]) == 5
     assert -1 <= curves["post_norm"]["fire"]["C02"]["yo"] <= 1
     summary = pd.read_csv(out / "alignment_summary.csv")
-    assert list(summary.columns[:13]) == [
-        "variant", "language", "stimuli", "position", "metric", "state", "value", "ci_low", "ci_high",
-        "null", "p_value", "q_value", "n",
-    ]  # fmt: skip
+    assert {"verdict", "reason", "p_holm", "n_groups"} <= set(summary)
     # 2 variants, 9 languages, probes at 4 positions and parallel at 3, 5 states
-    assert (summary.groupby("metric").size()[["excess", "cosine", "p1", "mexa"]] == 2 * 9 * (4 + 3) * 5).all()
+    sizes = summary.groupby("metric").size()
+    for metric in ("centred_cosine", "rank", "partial", "cosine", "mexa"):
+        assert sizes[metric] == 2 * 9 * (4 + 3) * 5, metric
     # at the primary position alone
-    assert (summary.groupby("metric").size()[["cka", "mutual_knn"]] == 2 * 9 * 2 * 5).all()
+    assert (sizes[["cka", "mutual_knn"]] == 2 * 9 * 2 * 5).all()
     assert set(summary.n) == {6}
     for name in TABLES:
         assert len(pd.read_csv(out / f"{name}.csv")), name
@@ -90,20 +98,20 @@ def test_writes_the_files_of_the_design(analysed):
     assert len(matrix) == 6 * 9
 
 
-def test_the_curves_are_the_diagonal_of_the_stored_activations(analysed):
+def test_the_curves_are_the_diagonal_of_the_stored_activations(analysed_once):
     from probe.activations.store import ActivationStore
 
-    store = ActivationStore(analysed / "activations" / "tiny" / "fire")
+    store = ActivationStore(analysed_once / "activations" / "tiny" / "fire")
     english, hindi = (
         store.resid("mean", [f"probe_C03_{language}"])[0].astype(float) for language in ("en", "hi")
     )
     expected = (english * hindi).sum(-1) / np.linalg.norm(english, axis=-1) / np.linalg.norm(hindi, axis=-1)
-    curves = json.loads((analysed / "results" / "tiny" / "alignment_curves.json").read_text())["curves"]
+    curves = json.loads((analysed_once / "results" / "tiny" / "alignment_curves.json").read_text())["curves"]
     np.testing.assert_allclose(curves["fire"]["C03"]["hi"], expected, atol=1e-6)
 
 
-def test_provenance_names_inputs_and_models_and_no_path_of_this_machine(analysed):
-    out = analysed / "results" / "tiny"
+def test_provenance_names_inputs_and_models_and_no_path_of_this_machine(analysed_once):
+    out = analysed_once / "results" / "tiny"
     metadata = json.loads((out / "alignment_summary.meta.json").read_text())
     assert metadata["params"]["threshold"] == 0.2
     assert set(metadata["inputs"]) == {
@@ -112,7 +120,7 @@ def test_provenance_names_inputs_and_models_and_no_path_of_this_machine(analysed
     assert set(metadata["models"]) == {"base", "fire"}
     sealed = {"sha256": sha256(out / "alignment_summary.csv")}
     assert json.loads((out / "alignment_curves.json").read_text())["metadata"] | sealed == metadata
-    assert str(analysed) not in (out / "alignment_summary.meta.json").read_text()
+    assert str(analysed_once) not in (out / "alignment_summary.meta.json").read_text()
 
 
 def test_run_twice_same_bytes(analysed):
@@ -148,10 +156,12 @@ def test_the_auditor_flags_the_full_stop_and_the_summary_names_no_blocked_claim(
     assert findings.blocked(row, found).severity == "high"
     table = (out / "artifact_audit.md").read_text()
     assert all(finding.id in table for finding in found)
-    # Six meanings are too few for any claim, so the console must not name a highest excess.
-    assert "too_few_concepts/probes" in flagged
+    # Six meanings are too few for any claim, so the console must not name one.
+    assert {"too_few_groups/level", "no_untrained_control"} <= flagged.keys()
     concept_alignment.main(["--family", "tiny", "--root", str(analysed)])
-    assert "every excess at the primary position is blocked" in capsys.readouterr().out
+    assert "no level of alignment may be claimed" in capsys.readouterr().out
+    for name in door.KINDS:
+        assert not door.claimable(tables.TABLES[name].read(Paths(analysed), "tiny")).any(), name
 
 
 def test_processes_side_by_side_measure_what_one_does(analysed, monkeypatch):

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 from scipy.stats import linregress
 
-from probe.alignment import confounders
+from probe.alignment import confounders, controls
 from probe.alignment.confounders import Counts
 from probe.stats import metrics
+from probe.stats.groups import Groups
 
 LANGUAGES = ("hi", "am", "fr")
 BOS, EOS, STOP = 2, 3, 9
@@ -61,7 +62,7 @@ def counted():
 
 
 def test_fertility_is_of_all_sentences_together(counted):
-    rows = confounders.token_rows(counted, "en")
+    rows = confounders.token_rows(counted, "en", Groups.independent(30))
     english, hindi = counted["en"], counted["hi"]
     fertility = value(rows, "hi", quantity="fertility")
     assert fertility.value == pytest.approx(hindi.tokens.sum() / hindi.words.sum())
@@ -74,14 +75,6 @@ def test_fertility_is_of_all_sentences_together(counted):
     assert set(rows[rows.language == "en"].quantity) == {"tokens", "words", "fertility"}
 
 
-def test_sentences_have_a_row_each(counted):
-    rows = confounders.sentence_table(counted, [f"C{i:02d}" for i in range(30)], "en")
-    assert len(rows) == 3 * 30
-    one = rows[(rows.language == "hi") & (rows.meaning == "C07")].iloc[0]
-    assert one.tokens_ratio == counted["hi"].tokens[7] / counted["en"].tokens[7]
-    assert one.fertility == one.tokens / one.words
-
-
 def test_covariates_are_differences_to_the_pivot(counted):
     both = confounders.covariates(counted, "en")
     assert both["length"].keys() == {"hi", "fr"}
@@ -91,6 +84,12 @@ def test_covariates_are_differences_to_the_pivot(counted):
 
 
 # Regression
+
+
+def regression_rows(items, covariate, name):
+    return confounders.regression_rows(
+        items, covariate, name, Groups.independent(len(covariate[LANGUAGES[0]]))
+    )
 
 
 def planted(n=40, n_states=3, slope=-0.5, between=0.0, noise=0.02, seed=0):
@@ -107,7 +106,7 @@ def planted(n=40, n_states=3, slope=-0.5, between=0.0, noise=0.02, seed=0):
 
 def test_slopes_and_r2_are_scipys():
     items, covariate = planted(between=0.2)
-    rows = confounders.regression_rows(items, covariate, "length")
+    rows = regression_rows(items, covariate, "length")
     x = np.concatenate([covariate[language] for language in LANGUAGES])
     y = np.concatenate([items[language][:, 1] for language in LANGUAGES])
     line = linregress(x, y)
@@ -123,11 +122,6 @@ def test_slopes_and_r2_are_scipys():
     )
     own = linregress(covariate["am"], items["am"][:, 1])
     assert value(rows, "am", 1, quantity="length_r2").value == pytest.approx(own.rvalue**2, abs=1e-10)
-    for language in LANGUAGES:
-        away = covariate[language].mean() - np.mean(list(covariate.values()))
-        expected = items[language][:, 1].mean() - line.slope * away
-        residual = value(rows, language, 1, quantity="length_residual")
-        assert residual.value == pytest.approx(expected, abs=1e-10)
 
 
 def test_intervals_are_of_meanings_with_all_their_languages():
@@ -138,48 +132,30 @@ def test_intervals_are_of_meanings_with_all_their_languages():
     for _ in range(1500):
         drawn = rng.integers(0, 25, 25)
         x = np.concatenate([covariate[language][drawn] for language in LANGUAGES])
-        slope = np.polyfit(x, np.concatenate([items[lang][drawn, 0] for lang in LANGUAGES]), 1)[0]
-        away = covariate["fr"][drawn].mean() - x.mean()
-        slow.append((slope, items["fr"][drawn, 0].mean() - slope * away))
-    rows = confounders.regression_rows(items, covariate, "length")
-    fast = (
-        value(rows, state=0, quantity="length_slope"),
-        value(rows, "fr", 0, quantity="length_residual"),
-    )
-    for mine, low, high in zip(fast, *np.quantile(slow, [0.025, 0.975], axis=0), strict=True):
-        assert mine.ci_low == pytest.approx(low, abs=0.15 * (high - low))
-        assert mine.ci_high == pytest.approx(high, abs=0.15 * (high - low))
+        slow.append(np.polyfit(x, np.concatenate([items[lang][drawn, 0] for lang in LANGUAGES]), 1)[0])
+    rows = regression_rows(items, covariate, "length")
+    mine = value(rows, state=0, quantity="length_slope")
+    low, high = np.quantile(slow, [0.025, 0.975])
+    assert mine.ci_low == pytest.approx(low, abs=0.15 * (high - low))
+    assert mine.ci_high == pytest.approx(high, abs=0.15 * (high - low))
 
 
-def test_alignment_made_by_length_is_explained_and_its_residual_flat():
+def test_alignment_made_by_length_is_explained():
     items, covariate = planted()
     raw = [items[language].mean() for language in LANGUAGES]
     assert np.ptp(raw) > 0.3
-    rows = confounders.regression_rows(items, covariate, "length")
+    rows = regression_rows(items, covariate, "length")
     explained = rows[(rows.quantity == "length_r2") & (rows.language == "")]
     assert (explained.value > 0.95).all()
     slope = rows[rows.quantity == "length_slope"]
     assert ((slope.ci_low < -0.5) & (slope.ci_high > -0.5) & (slope.ci_high < 0)).all()
-    residual = rows[rows.quantity == "length_residual"]
-    assert residual.groupby("state").value.agg(np.ptp).max() < 0.02
-
-
-def test_alignment_that_has_nothing_to_do_with_length_is_left_alone():
-    items, covariate = planted(slope=0.0, noise=0.1)
-    rows = confounders.regression_rows(items, covariate, "length")
-    slope = rows[rows.quantity == "length_slope"]
-    assert ((slope.ci_low < 0) & (slope.ci_high > 0)).all()
-    assert rows[rows.quantity == "length_r2"].value.max() < 0.1
-    for language in LANGUAGES:
-        residual = value(rows, language, 0, quantity="length_residual").value
-        assert residual == pytest.approx(items[language][:, 0].mean(), abs=0.02)
 
 
 def test_a_difference_between_languages_is_not_mistaken_within_them():
     """Languages differ for another reason, which happens to run with length: the pooled slope takes it for
     length, the slope within languages does not."""
     items, covariate = planted(slope=0.0, between=0.3)
-    rows = confounders.regression_rows(items, covariate, "length")
+    rows = regression_rows(items, covariate, "length")
     assert value(rows, state=0, quantity="length_slope").ci_low > 0.2
     within = value(rows, state=0, quantity="length_slope_within")
     assert within.ci_low < 0 < within.ci_high
@@ -189,7 +165,7 @@ def test_a_difference_between_languages_is_not_mistaken_within_them():
 def test_the_unit_and_origin_of_a_covariate_do_not_matter(scale, origin):
     items, covariate = planted(n=12, n_states=2)
     moved = {language: scale * column + origin for language, column in covariate.items()}
-    base, other = (confounders.regression_rows(items, column, "length") for column in (covariate, moved))
+    base, other = (regression_rows(items, column, "length") for column in (covariate, moved))
     slopes = base.quantity.isin(["length_slope", "length_slope_within"])
     np.testing.assert_allclose(other[slopes].value * scale, base[slopes].value, rtol=1e-6)
     np.testing.assert_allclose(other[~slopes].value, base[~slopes].value, rtol=1e-6)
@@ -204,7 +180,7 @@ def test_slope_intervals_are_calibrated():
         hard, long = rng.normal(size=(2, 30))
         items = {lang: (hard + 0.3 * rng.normal(size=30))[:, None] for lang in LANGUAGES}
         covariate = {lang: long + 0.3 * rng.normal(size=30) for lang in LANGUAGES}
-        slope = value(confounders.regression_rows(items, covariate, "x"), state=0, quantity="x_slope")
+        slope = value(regression_rows(items, covariate, "x"), state=0, quantity="x_slope")
         covered += slope.ci_low <= 0 <= slope.ci_high
     assert 104 <= covered <= 119
 
@@ -212,16 +188,15 @@ def test_slope_intervals_are_calibrated():
 def test_a_covariate_or_alignment_that_does_not_vary_explains_nothing():
     items, covariate = planted(n=10)
     constant = {language: np.full(10, 0.1) for language in LANGUAGES}
-    rows = confounders.regression_rows(items, constant, "overlap")
-    assert set(rows.quantity) == {"overlap_residual"}
-    assert value(rows, "fr", 2, quantity="overlap_residual").value == pytest.approx(items["fr"][:, 2].mean())
+    rows = regression_rows(items, constant, "overlap")
+    assert rows.empty
     flat = {language: np.ones((10, 2)) for language in LANGUAGES}
-    rows = confounders.regression_rows(flat, covariate, "length")
+    rows = regression_rows(flat, covariate, "length")
     assert "length_r2" not in set(rows.quantity)
     slopes = rows[rows.quantity == "length_slope"]
     np.testing.assert_allclose(slopes[["value", "ci_low", "ci_high"]].astype(float), 0, atol=1e-12)
     one = {**constant, "hi": covariate["hi"]}  # of one language it can be told, of the others not
-    rows = confounders.regression_rows(items, one, "overlap")
+    rows = regression_rows(items, one, "overlap")
     assert set(rows[rows.quantity == "overlap_r2"].language) == {"", "hi"}
     assert np.isfinite(rows[["value", "ci_low", "ci_high"]].astype(float)).all(axis=None)
 
@@ -229,8 +204,8 @@ def test_a_covariate_or_alignment_that_does_not_vary_explains_nothing():
 def test_a_resample_that_misses_the_one_sentence_with_overlap_is_no_hole():
     items, _ = planted(n=6, n_states=2)
     one = {language: np.eye(6)[0] for language in LANGUAGES}
-    rows = confounders.regression_rows(items, one, "overlap")
-    assert len(rows) == 2 * (3 + 2 * 3)
+    rows = regression_rows(items, one, "overlap")
+    assert len(rows) == 2 * (3 + 3)
     assert np.isfinite(rows[["value", "ci_low", "ci_high"]].astype(float)).all(axis=None)
 
 
@@ -249,49 +224,21 @@ def sentences(n=30, shared=0.0, seed=0, stop=True):
     return pivot, target
 
 
-def test_jaccard_is_scipys_on_sets():
-    pivot, target = sentences(n=8, shared=0.4)
-    vocabulary = sorted({token for ids in pivot + target for token in ids} - {BOS})
-    masks = [np.array([[token in ids for token in vocabulary] for ids in side]) for side in (pivot, target)]
-    expected = 1 - cdist(*masks, metric="jaccard")
-    np.testing.assert_allclose(confounders.jaccard(pivot, target, frozenset({BOS})), expected, atol=1e-12)
-
-
-def test_repeated_tokens_count_once_and_duplicates_share_all():
-    assert confounders.jaccard([[5, 5, 6]], [[6, 5]])[0, 0] == 1
-    assert confounders.jaccard([[2, 5]], [[2, 6]], frozenset({2}))[0, 0] == 0
-    with pytest.raises(ValueError, match="no token"):
-        confounders.jaccard([[2]], [[5]], frozenset({2}))
+def shared(pivot, target):
+    return controls.shared(*([ids[1:] for ids in side] for side in (pivot, target)))  # without BOS
 
 
 def test_a_full_stop_is_shared_by_all_pairs_words_by_the_matched_only():
-    special = frozenset({BOS})
-    nothing = confounders.overlap_rows("fr", confounders.jaccard(*sentences(), special))
+    nothing = confounders.overlap_rows("fr", shared(*sentences()), Groups.independent(30))
     excess = value(nothing, "fr", quantity="overlap_excess")
-    assert value(nothing, "fr", quantity="overlap_matched").value == pytest.approx(1 / 17)  # the stop alone
+    assert value(nothing, "fr", quantity="overlap_matched").value == pytest.approx(1 / 9)  # the stop alone
     assert excess.value == pytest.approx(0, abs=0.005)
-    words = confounders.overlap_rows("fr", confounders.jaccard(*sentences(shared=0.4), special))
+    words = confounders.overlap_rows("fr", shared(*sentences(shared=0.4)), Groups.independent(30))
     assert value(words, "fr", quantity="overlap_excess").ci_low > 0.1
-    assert value(words, "fr", quantity="overlap_mismatched").value < 0.1
-    duplicates = confounders.overlap_rows("fr", np.ones((30, 30)))
+    assert value(words, "fr", quantity="overlap_mismatched").value < 0.15
+    duplicates = confounders.overlap_rows("fr", np.ones((30, 30)), Groups.independent(30))
     assert value(duplicates, "fr", quantity="overlap_matched").value == 1
     assert value(duplicates, "fr", quantity="overlap_excess").value == 0
-
-
-def test_shared_tokens_explain_the_embedding_state_that_they_make():
-    """State 0 is a mean of token embeddings, so alike as far as tokens are shared; state 1 is not."""
-    rng = np.random.default_rng(2)
-    embedding = rng.normal(size=(7000, 64))
-    items, overlap = {}, {}
-    for seed, language in enumerate(LANGUAGES):
-        pivot, target = sentences(shared=0.3 * seed, seed=seed)
-        sides = [np.array([embedding[ids[1:]].mean(axis=0) for ids in side]) for side in (pivot, target)]
-        first = 1 - np.diagonal(cdist(*sides, metric="cosine"))
-        items[language] = np.column_stack([first, rng.normal(size=30)])
-        overlap[language] = np.diagonal(confounders.jaccard(pivot, target, frozenset({BOS})))
-    rows = confounders.regression_rows(items, overlap, "overlap")
-    assert value(rows, state=0, quantity="overlap_r2").ci_low > 0.8
-    assert value(rows, state=1, quantity="overlap_r2").value < 0.1
 
 
 # The space
@@ -311,7 +258,8 @@ def grams(left, right):
 
 def space_rows(english, hindi):
     both = metrics.grams(english, hindi)
-    found = confounders.own_space("en", both.pivot) | confounders.space("hi", both)
+    groups = Groups.independent(len(english))
+    found = confounders.own_space("en", both.pivot, groups) | confounders.space("hi", both, groups)
     return confounders.space_rows(found, len(english))
 
 
@@ -379,24 +327,3 @@ def test_one_vector_for_all_sentences_has_no_shares():
     gram = grams(same.astype(np.float64), same.astype(np.float64))
     assert np.isnan(confounders.component_shares(gram)).all()
     assert confounders.share_rows("hi", "pcs", confounders.component_shares(gram), 20).empty
-
-
-def test_the_table_is_tidy(counted):
-    vectors = crowded()
-    items, covariate = planted(n=30)
-    parts = [
-        confounders.token_rows(counted, "en"),
-        confounders.regression_rows(items, covariate, "length"),
-        confounders.share_rows("hi", "dims", confounders.dimension_shares(vectors), len(vectors)),
-    ]
-    table = confounders.table(parts, "fire", "probes", "mean")
-    assert tuple(table.columns) == confounders.COLUMNS
-    assert len(table) == sum(map(len, parts))
-    assert not table.duplicated(["variant", "language", "stimuli", "position", "state", "quantity"]).any()
-    assert set(table.n) == {30}
-    first = table.to_csv(index=False).splitlines()[1]
-    assert first.startswith("fire,en,probes,mean,,tokens,")
-    assert table.state.dtype == "Int64"
-    described = table[table.quantity.str.startswith("dims_top")]
-    assert len(described) == 3 * 2
-    assert described.ci_low.isna().all()

@@ -3,13 +3,15 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import bootstrap, false_discovery_control, linregress, norm, permutation_test, spearmanr, t
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import false_discovery_control, linregress, mannwhitneyu, spearmanr
 
 from probe.alignment import effects
-from probe.families import Family, load_family
+from probe.families import Family
 from probe.languages import TARGETS
-from probe.paths import Paths
-from probe.stats import resampling
+from probe.stats.groups import Groups
+from probe.stats.inference import holm, infer_mean
 
 FAMILY = Family.model_validate(
     {
@@ -45,8 +47,12 @@ def planted(n=20, n_states=5, shifts=None, noise=0.05, seed=0, variants=tuple(FA
     return items
 
 
+def of(items):
+    return Groups.independent(len(next(iter(items.values()))))
+
+
 def table(items, family=FAMILY):
-    return effects.variant_effects(items, family, "probes", "mean", "excess")
+    return effects.variant_effects(items, family, of(items))
 
 
 def row(rows, **where):
@@ -67,10 +73,10 @@ def found(regional):
 
 
 def test_has_the_columns_of_the_design_and_every_pair(found):
-    assert list(found.columns[:14]) == [
-        "variant_a", "variant_b", "language", "stimuli", "position", "metric", "state", "diff", "ci_low",
-        "ci_high", "p_value", "q_value", "n", "contrast",
-    ]  # fmt: skip
+    assert set(found) == {
+        "variant_a", "variant_b", "language", "state", "diff", "ci_low", "ci_high", "p_value", "q_value", "n",
+        "n_groups", "contrast", "reference", "placebo", "p_max", "p_holm",
+    }  # fmt: skip
     simple = found[found.contrast == "simple"]
     assert set(zip(simple.variant_a, simple.variant_b, strict=True)) == {
         ("global", "base"), ("fire", "base"), ("fire", "global"),
@@ -83,36 +89,24 @@ def test_has_the_columns_of_the_design_and_every_pair(found):
     assert set(found.n) == {20}
 
 
-def test_q_values_are_over_all_that_one_contrast_shows(found):
-    for contrast in ("simple", "did"):
-        shown = found[found.contrast == contrast]
-        np.testing.assert_allclose(shown.q_value, false_discovery_control(shown.p_value), atol=1e-9)
+def test_corrections_are_over_the_languages_of_one_contrast(found):
+    for _, family in found.groupby(effects.CONTRAST):
+        np.testing.assert_allclose(family.q_value, false_discovery_control(family.p_value), atol=1e-9)
+        for _, at_state in family.groupby("state"):
+            np.testing.assert_allclose(at_state.p_holm, holm(at_state.p_max.to_numpy()), atol=1e-9)
+            assert len(at_state) == 9
 
 
-def test_a_simple_difference_is_scipys(regional, found):
-    differences = (regional["fire", HI] - regional["base", HI])[:, 2]
-    mine = row(found, contrast="simple", variant_a="fire", variant_b="base", language=HI, state=2)
-    assert mine["diff"] == pytest.approx(differences.mean(), abs=1e-9)
-    n = len(differences)
-    level = 2 * norm.cdf(t.ppf(0.975, n - 1) * np.sqrt(n / (n - 1))) - 1  # as wide as the expanded quantile
-    theirs = bootstrap(
-        (differences,), np.mean, confidence_level=level, n_resamples=9999, rng=np.random.default_rng(1)
-    )
-    ends = theirs.confidence_interval
-    assert mine.ci_low == pytest.approx(ends.low, abs=0.06 * (ends.high - ends.low))
-    assert mine.ci_high == pytest.approx(ends.high, abs=0.06 * (ends.high - ends.low))
-
-
-def test_p_values_are_scipys_sign_flips():
-    items = planted(n=9, shifts={("fire", "hi"): 0.03}, noise=0.03)
-    mine = table(items)
-    for state in range(5):
-        difference = (items["fire", HI] - items["base", HI])[:, state]
-        theirs = permutation_test(
-            (difference,), np.mean, permutation_type="samples", n_resamples=np.inf, vectorized=True
-        )
-        at = row(mine, contrast="simple", variant_a="fire", variant_b="base", language=HI, state=state)
-        assert at.p_value == pytest.approx(theirs.pvalue, abs=1e-9)
+def test_a_difference_is_the_mean_of_its_meanings_in_their_groups(regional):
+    groups = Groups(20, {"frame": np.arange(20) // 2})
+    found = effects.variant_effects(regional, FAMILY, groups)
+    expected = infer_mean(regional["fire", HI] - regional["base", HI], groups)
+    mine = found.query("contrast == 'simple' and variant_a == 'fire' and variant_b == 'base'")
+    mine = mine[mine.language == HI]
+    for column, name in {"diff": "value", "ci_low": "low", "ci_high": "high", "p_value": "p_value"}.items():
+        np.testing.assert_allclose(mine[column], getattr(expected, name), atol=1e-8)
+    np.testing.assert_allclose(mine.p_max, expected.p_max, atol=1e-8)  # over the states of Hindi alone
+    assert set(found.n_groups) == {10}
 
 
 def slow_did(items, a, against, language, emphasised, state):
@@ -122,7 +116,7 @@ def slow_did(items, a, against, language, emphasised, state):
     for i in range(len(items[a, language])):
         own = items[a, language][i, state] - items[against, language][i, state]
         rest = [items[a, m][i, state] - items[against, m][i, state] for m in others]
-        per_meaning.append(own - sum(rest) / len(rest))
+        per_meaning.append(own - np.median(rest))
     return np.array(per_meaning)
 
 
@@ -133,12 +127,13 @@ def test_differences_in_differences_equal_a_loop(regional, found, reference, aga
     mine = row(found, reference=reference, variant_a="fire", language=language, state=2)
     assert (mine.variant_b, mine.placebo) == (against, language == FR)
     assert mine["diff"] == pytest.approx(expected.mean(), abs=1e-9)
-    assert mine.p_value == pytest.approx(resampling.sign_flip(expected[:, None])[0][0], abs=1e-9)
+    single = infer_mean(expected[:, None], Groups.independent(20))
+    assert mine.p_value == pytest.approx(single.p_value[0], abs=1e-8)
 
 
 def test_against_the_control_the_baseline_cancels(regional, found):
     moved = {key: scores + 7.0 * (key[0] == "base") for key, scores in regional.items()}
-    control = [t[t.reference == CONTROL].drop(columns="q_value") for t in (found, table(moved))]
+    control = [t[t.reference == CONTROL].drop(columns=["q_value", "p_holm"]) for t in (found, table(moved))]
     pd.testing.assert_frame_equal(*control)
     simple = found.query("contrast == 'simple' and variant_a == 'fire' and variant_b == 'global'")
     did = control[0].query("variant_a == 'fire'")
@@ -202,25 +197,13 @@ def test_a_variant_that_emphasises_nothing_or_everything_has_no_reference():
     assert table(only).query("contrast == 'did' and variant_a == 'fire'").empty
     one = {key: scores for key, scores in planted().items() if key[0] == "base"}
     assert table(one).empty
-    assert list(table(one).columns) == list(effects.COLUMNS)
 
 
 def test_equal_variants_differ_by_nothing(regional):
     same = {(v, lang): regional["base", lang] for v, lang in regional}
     found = table(same)
     assert (found[["diff", "ci_low", "ci_high"]] == 0).all(axis=None)
-    assert (found[["p_value", "p_max", "q_value"]] == 1).all(axis=None)
-
-
-def test_the_order_of_meanings_does_not_matter_beyond_the_draws(regional, found):
-    order = np.random.default_rng(3).permutation(20)
-    moved = table({key: scores[order] for key, scores in regional.items()})
-    np.testing.assert_allclose(moved["diff"], found["diff"], atol=1e-9)
-    assert (moved.ci_low - found.ci_low).abs().max() < 0.02
-
-
-def test_runs_twice_alike(regional, found):
-    pd.testing.assert_frame_equal(found, table(regional))
+    assert (found[["p_value", "p_max", "q_value", "p_holm"]] == 1).all(axis=None)
 
 
 @pytest.mark.parametrize(
@@ -236,34 +219,94 @@ def test_tables_that_cannot_be_paired_are_refused(regional, break_it, message):
         table(break_it(regional))
 
 
-def test_p_values_are_calibrated_where_nothing_differs():
-    """250 data sets without effect, skewed and dependent between states: the max over the states rejects as
-    often as it says, the single state too, and intervals cover 0 as often as they say."""
-    rng = np.random.default_rng(11)
-    rejected, somewhere, covered = [], [], []
-    for _ in range(250):
-        walk = np.cumsum(rng.normal(size=(25, 8)), axis=1) * rng.exponential(size=(25, 1))
-        contrast = effects.Contrast("fire", "base", "simple", "", {HI: walk})
-        tested = effects.tested(contrast)
-        rejected.append(tested.p_value[4] < 0.05)
-        somewhere.append(tested.p_max.min() < 0.05)
-        covered.append(tested.ci_low[4] <= 0 <= tested.ci_high[4])
-    # Three standard errors of 250 draws at 5 %: 0.041. BCa is known to be narrow at n = 25 and heavy tails.
-    assert 0.009 <= np.mean(rejected) <= 0.091
-    assert 0.009 <= np.mean(somewhere) <= 0.091
-    assert 0.86 <= np.mean(covered) <= 0.98
+# Regional effects
+
+REGION, PLACEBOS = ("hi", "bn", "ta"), ("am", "sw", "yo", "fr", "es", "ar")
+UP = {("fire", lang): 0.2 for lang in REGION}
 
 
-def test_ten_pairs_of_variants_take_seconds():
-    """Not a stopwatch for this machine: a bound that only a loop over cells would break."""
-    import time
+def regional_row(items, family=FAMILY, variant="fire", against="global"):
+    return row(effects.regional_effects(items, family, of(items)), variant=variant, against=against)
 
-    family = FAMILY.model_copy(update={"variants": FAMILY.variants | {"random": FAMILY.variants["base"]}})
-    for n, n_states in ((20, 37), (200, 9)):
-        items = planted(n, n_states, variants=tuple(family.variants))
-        start = time.process_time()
-        assert len(table(items, family)) == (10 + 6) * 9 * n_states
-        assert time.process_time() - start < 8
+
+@given(st.lists(st.integers(0, 6), min_size=9, max_size=9))
+@settings(max_examples=30, deadline=None)
+def test_the_rank_test_over_languages_is_exact(values):
+    changes = dict(zip((*REGION, *PLACEBOS), map(float, values), strict=True))
+    p = effects.rank_p(changes, REGION)
+    if len(set(values)) == 9:
+        own, placebo = ([changes[lang] for lang in names] for names in (REGION, PLACEBOS))
+        assert p == pytest.approx(mannwhitneyu(own, placebo, alternative="greater", method="exact").pvalue)
+    assert 1 / 84 - 1e-12 <= p <= 1
+    assert effects.rank_p({lang: 10.0 * (lang in REGION) for lang in changes}, REGION) == pytest.approx(
+        1 / 84
+    )
+    assert effects.rank_p(dict.fromkeys(changes, 0.3), REGION) == 1, "all alike is no region"
+
+
+def test_a_planted_region_is_found_and_its_like_in_all_languages_is_not(regional):
+    found = effects.regional_effects(regional, FAMILY, of(regional))
+    assert set(zip(found.variant, found.against, strict=True)) == {
+        (variant, against) for variant in ("fire", "earth") for against in ("global", "base")
+    }
+    fire, earth = row(found, variant="fire", against="global"), row(found, variant="earth", against="global")
+    assert (fire.state, fire.languages, fire.p_value) == (2, "hi bn ta", pytest.approx(1 / 84))
+    assert fire.p_holm == pytest.approx(2 / 84)
+    assert fire.ci_low > 0.12
+    assert fire.low_without_one > 0.12
+    assert earth.p_value > 0.05
+    everywhere = regional_row(planted(shifts={("fire", None): 0.2}))
+    assert everywhere.ci_low < 0.03 < 0.05 < everywhere.p_holm
+
+
+def test_one_forgotten_language_makes_no_region():
+    """A mean of the placebo languages would be moved by 0.5 / 6; their median is not."""
+    row = regional_row(planted(shifts={("fire", "yo"): -0.5}, noise=0.02))
+    assert abs(row.value) < 0.03
+    assert row.p_holm > 0.05
+    did = table(planted(shifts={("fire", "yo"): -0.5}, noise=0.02)).query(
+        "variant_a == 'fire' and state == 2"
+    )
+    beyond = did[(did.reference == BOTH) & (did.language != "yo")]
+    assert beyond["diff"].abs().max() < 0.05
+
+
+def test_which_languages_are_emphasised_has_no_say_in_the_state():
+    for seed in range(5):
+        items = planted(shifts={("fire", "fr"): 0.1}, seed=seed)
+        changes = effects._changes(items, "fire", "global")
+        state = effects.most_changed(changes, of(items))
+        for own in (REGION, ("fr", "es", "ar"), ("yo",)):
+            fire = FAMILY.variants["fire"].model_copy(update={"emphasises": list(own)})
+            family = FAMILY.model_copy(update={"variants": FAMILY.variants | {"fire": fire}})
+            assert regional_row(items, family).state == state
+        assert effects.most_changed({lang: -change for lang, change in changes.items()}, of(items)) == state
+        assert state > 0
+
+
+def test_the_range_is_that_of_each_placebo_language_left_out(regional):
+    found = regional_row(regional)
+    at = {lang: (regional["fire", lang] - regional["global", lang])[:, 2] for lang in TARGETS}
+    own = np.mean([at[lang] for lang in REGION], axis=0)
+    without = [
+        (own - np.median([at[lang] for lang in PLACEBOS if lang != out], axis=0)).mean() for out in PLACEBOS
+    ]
+    assert (found.low_without_one, found.high_without_one) == pytest.approx((min(without), max(without)))
+    assert found.value == pytest.approx((own - np.median([at[lang] for lang in PLACEBOS], axis=0)).mean())
+
+
+def test_regions_of_noise_are_found_as_seldom_as_promised():
+    """100 data sets in which every language changes by an amount of its own, whatever its region."""
+    p = []
+    for seed in range(100):
+        own = np.random.default_rng(seed).normal(0, 0.2, 9)
+        shifts = {("fire", lang): by for lang, by in zip(TARGETS, own, strict=True)}
+        items = {
+            k: x for k, x in planted(n=8, n_states=3, shifts=shifts, seed=seed).items() if k[0] != "base"
+        }
+        p.append(regional_row(items).p_value)
+    assert 0.3 < np.mean(p) < 0.7
+    assert np.mean(np.array(p) < 0.05) <= 0.12
 
 
 # Dose and response
@@ -284,6 +327,10 @@ DOSED = FAMILY.model_copy(
 SLOPE = 0.04
 
 
+def dose(items, family, **where):
+    return effects.dose_response(items, family, of(items), **where)
+
+
 @pytest.fixture(scope="module")
 def dosed():
     """Every percentage point adds SLOPE at state 2, where alignment also peaks."""
@@ -296,7 +343,7 @@ def dosed():
 
 
 def test_the_planted_slope_and_peak_are_found(dosed):
-    found = effects.dose_response(dosed, DOSED)
+    found = dose(dosed, DOSED)
     assert found is not None
     assert set(found.state) == {2}
     assert set(found.reference) == {"global"}
@@ -312,7 +359,7 @@ def test_the_planted_slope_and_peak_are_found(dosed):
 
 
 def test_slope_and_rank_correlation_are_scipys(dosed):
-    found = effects.dose_response(dosed, DOSED, state=2)
+    found = dose(dosed, DOSED, state=2)
     assert found is not None
     points = found[found.quantity == "effect"]
     expected = [
@@ -329,7 +376,7 @@ def test_slope_and_rank_correlation_are_scipys(dosed):
 
 
 def test_without_the_control_dose_and_effect_are_against_the_baseline(dosed):
-    found = effects.dose_response({k: s for k, s in dosed.items() if k[0] != "global"}, DOSED)
+    found = dose({k: s for k, s in dosed.items() if k[0] != "global"}, DOSED)
     assert found is not None
     assert set(found.reference) == {"base"}
     slope, placebo = row(found, quantity="slope"), row(found, quantity="placebo")
@@ -340,7 +387,7 @@ def test_without_the_control_dose_and_effect_are_against_the_baseline(dosed):
 
 
 def test_a_global_shift_has_no_dose_and_shows_in_the_placebo():
-    found = effects.dose_response(planted(shifts={("fire", None): 0.2, ("earth", None): 0.2}), DOSED, state=2)
+    found = dose(planted(shifts={("fire", None): 0.2, ("earth", None): 0.2}), DOSED, state=2)
     assert found is not None
     slope = row(found, quantity="slope")
     assert slope.ci_low < 0 < slope.ci_high
@@ -361,13 +408,26 @@ def test_choosing_the_peak_does_not_invent_an_effect():
     assert abs(np.mean(means)) < 3 * np.std(means) / np.sqrt(150)
 
 
+def test_the_p_of_a_slope_deals_doses_to_the_points_anew():
+    rng = np.random.default_rng(0)
+    for n_points in (5, 12):
+        dose, response = rng.normal(size=n_points), rng.normal(size=n_points)
+        slope, rank, *placebo = effects._dose_p(response, dose, 3)
+        slow = [linregress(dose, rng.permutation(response)).slope for _ in range(3000)]
+        expected = np.mean(np.array(slow) >= linregress(dose, response).slope - 1e-12)
+        assert slope == pytest.approx(expected, abs=0.04)
+        assert np.isnan(placebo).all()
+        assert effects._dose_p(dose, dose, 2)[0] == pytest.approx(1 / 120 if n_points == 5 else 1 / 5040)
+        assert 0 < rank <= 1
+
+
 def test_ties_have_no_rank_correlation(dosed):
     same = {(v, lang): dosed["base", lang] + 0.1 * (v != "base") for v, lang in dosed}
-    found = effects.dose_response(same, DOSED)
+    found = dose(same, DOSED)
     assert found is not None
     assert (found[["value", "ci_low", "ci_high"]] == 0).all(axis=None)
     # All points the same but for the noise of summation, which must not be ranked.
-    found = effects.dose_response({k: s for k, s in same.items() if k[0] != "global"}, DOSED)
+    found = dose({k: s for k, s in same.items() if k[0] != "global"}, DOSED)
     assert found is not None
     rank = row(found, quantity="spearman")
     assert (rank.value, rank.ci_low, rank.ci_high) == (0, 0, 0)
@@ -382,15 +442,5 @@ def test_a_language_whose_share_the_control_does_not_publish_has_no_dose(dosed):
 
 
 def test_no_published_share_no_dose_response(dosed):
-    assert effects.dose_response(dosed, FAMILY) is None
-    assert effects.dose_response({k: s for k, s in dosed.items() if k[1] == "hi"}, DOSED) is None
-
-
-def test_the_published_shares_of_tiny_aya_are_twelve_points():
-    family = load_family("tiny-aya", Paths())
-    items = {(v, lang): np.zeros((4, 3)) for v in ("base", "global", "fire", "earth") for lang in TARGETS}
-    points = {(p.variant, p.language): p for p in effects.dosed_points(items, family)}
-    assert len(points) == 12
-    assert points["fire", "hi"].dose == pytest.approx(4.1)
-    assert points["fire", "yo"].share == 0.0
-    assert points["earth", "bn"].dose == pytest.approx(-1.1)
+    assert dose(dosed, FAMILY) is None
+    assert dose({k: s for k, s in dosed.items() if k[1] == "hi"}, DOSED) is None

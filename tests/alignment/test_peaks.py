@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probe.alignment import peaks
-from probe.stats import resampling
+from probe.stats.groups import Groups, multinomial
 
 
 def hump(peak, n_states=16, width=3.0, height=0.4, floor=0.1):
@@ -63,16 +63,30 @@ def slow_cross_fitted(scores, drawn, start):
 
 def test_cross_fitting_equals_a_loop_over_the_drawn_meanings():
     scores = items(np.zeros(6), n=23)
-    weights = resampling.bootstrap_weights(23)[:30]
-    fast = peaks.cross_fitted(scores, weights, start=1)
+    weights = multinomial(23)[:30]
+    fast = peaks.cross_fitted(scores, weights, Groups.independent(23), start=1)
     for row, weight in zip(fast, weights, strict=True):
         drawn = np.repeat(np.arange(23), weight.astype(int))
         np.testing.assert_allclose(row, slow_cross_fitted(scores, drawn, 1), atol=1e-12)
 
 
+def test_a_group_is_in_one_fold_and_is_drawn_whole():
+    """Meanings that are copies of one another: read beside their copy, noise would pass for a peak."""
+    copies = [np.repeat(items(np.full(37, 0.3), n=10, seed=seed), 4, axis=0) for seed in range(40)]
+    groups = Groups(40, {"frame": np.repeat(np.arange(10), 4)})
+    ones = np.ones((1, 40))
+    apart = [peaks.cross_fitted(scores, ones, Groups.independent(40))[0, 0] for scores in copies]
+    together = [peaks.cross_fitted(scores, ones, groups)[0, 0] for scores in copies]
+    assert np.mean(apart) - 0.3 > 0.04
+    assert abs(np.mean(together) - 0.3) < 3.5 * np.std(together) / np.sqrt(40)
+    clear = np.repeat(items(hump(6, n_states=9), n=10), 4, axis=0)
+    alone, grouped = (peaks.describe(clear, each) for each in (40, groups))
+    assert grouped["ci_high"] - grouped["ci_low"] > 1.5 * (alone["ci_high"] - alone["ci_low"])
+
+
 def test_where_the_peak_is_clear_cross_fitting_changes_nothing():
     scores = items(hump(6), noise=0.01)
-    row = peaks.describe(scores)
+    row = peaks.describe(scores, len(scores))
     assert row["peak"] == pytest.approx(scores.mean(axis=0)[6], abs=1e-12)
     assert row["rise"] == pytest.approx((scores[:, 6] - scores[:, 0]).mean(), abs=1e-12)
     assert row["fall"] == pytest.approx((scores[:, -1] - scores[:, 6]).mean(), abs=1e-12)
@@ -84,7 +98,7 @@ def test_the_maximum_of_a_flat_curve_is_biased_and_the_cross_fitted_one_is_not()
     for seed in range(200):
         scores = items(np.full(37, 0.3), seed=seed)
         naive.append(scores.mean(axis=0).max() - 0.3)
-        fitted.append(peaks.cross_fitted(scores, np.ones((1, 20)))[0, 0] - 0.3)
+        fitted.append(peaks.cross_fitted(scores, np.ones((1, 20)), Groups.independent(20))[0, 0] - 0.3)
     error = np.std(fitted) / np.sqrt(200)
     assert np.mean(naive) > 0.03
     assert abs(np.mean(fitted)) < 3.5 * error
@@ -95,7 +109,7 @@ def test_planted_peaks_are_found_and_their_intervals_cover():
     """150 data sets of 40 meanings: the state within one; intervals of states and values over the truth."""
     mean = hump(9)
     tables = [
-        peaks.peaks_table({"base": {"hi": items(mean, n=40, seed=seed)}}, "mean", "excess")
+        peaks.peaks_table({"base": {"hi": items(mean, n=40, seed=seed)}}, 40, "mean", "excess")
         for seed in range(150)
     ]
     found = pd.concat(tables)
@@ -118,8 +132,8 @@ def test_planted_peaks_are_found_and_their_intervals_cover():
 
 def test_state_intervals_hold_95_per_cent_of_the_resamples():
     scores = items(hump(6, width=6), seed=3)
-    row = peaks.describe(scores)
-    weights = resampling.bootstrap_weights(20)
+    row = peaks.describe(scores, len(scores))
+    weights = multinomial(20)
     chosen = (weights @ scores).argmax(axis=1)
     inside = (chosen >= row["peak_state_ci_low"]) & (chosen <= row["peak_state_ci_high"])
     assert inside.mean() >= 0.95
@@ -128,13 +142,13 @@ def test_state_intervals_hold_95_per_cent_of_the_resamples():
 
 def test_states_that_tie_are_all_in_the_interval():
     scores = np.tile([0.1, 0.5, 1.0, 1.0, 1.0, 0.2], (12, 1))  # retrieval at its ceiling
-    row = peaks.describe(scores)
+    row = peaks.describe(scores, len(scores))
     assert (row["peak_state"], row["peak_state_ci_low"], row["peak_state_ci_high"]) == (2, 2, 4)
     assert (row["peak"], row["ci_low"], row["ci_high"]) == (1, 1, 1)
 
 
 def test_what_never_falls_has_empty_cells():
-    table = peaks.peaks_table({"base": {"hi": items(np.arange(8) / 10, noise=0.01)}}, "mean", "cosine")
+    table = peaks.peaks_table({"base": {"hi": items(np.arange(8) / 10, noise=0.01)}}, 20, "mean", "cosine")
     assert table.fall_start.isna().all()
     assert table.fall_start_ci_high.isna().all()
     assert table.rise_start.item() == 4
@@ -146,14 +160,14 @@ def test_the_embedding_can_be_set_aside():
     mean = hump(6)
     mean[0] = 1.0  # the same full stop in both languages
     scores = items(mean, noise=0.02)
-    assert peaks.describe(scores)["peak_state"] == 0
-    assert peaks.describe(scores, start=1)["peak_state"] == 6
+    assert peaks.describe(scores, len(scores))["peak_state"] == 0
+    assert peaks.describe(scores, len(scores), start=1)["peak_state"] == 6
 
 
 def test_the_table_has_the_columns_of_the_design():
     scores = items(hump(4, n_states=8))
     table = peaks.peaks_table(
-        {"base": {"hi": scores, "fr": scores}, "fire": {"hi": scores}}, "mean", "excess"
+        {"base": {"hi": scores, "fr": scores}, "fire": {"hi": scores}}, 20, "mean", "excess"
     )
     assert list(table.columns[:10]) == [
         "variant", "language", "position", "metric", "peak_state", "peak_state_ci_low", "peak_state_ci_high",
@@ -175,9 +189,9 @@ def test_the_table_has_the_columns_of_the_design():
 @pytest.mark.parametrize("bad", [np.ones(5), np.ones((1, 5)), np.full((3, 5), np.nan)])
 def test_what_is_no_curve_is_refused(bad):
     with pytest.raises(ValueError):  # noqa: PT011  two messages, one refusal
-        peaks.describe(bad)
+        peaks.describe(bad, len(bad))
     with pytest.raises(ValueError, match="from state 5"):
-        peaks.describe(np.ones((3, 5)), start=5)
+        peaks.describe(np.ones((3, 5)), 3, start=5)
 
 
 FULL, SLIDING = "full_attention", "sliding_attention"
@@ -192,51 +206,51 @@ def planted(sliding, full, trend=0.0, n=30):
 
 def test_increments_are_attributed_to_the_type_that_made_them():
     scores = planted(sliding=0.01, full=0.05)
-    found = peaks.increments_by_layer_type(scores, TYPES)
+    found = peaks.increments_by_layer_type(scores, TYPES, 30)
     steps = np.diff(scores.mean(axis=0))
     assert list(found) == [SLIDING, FULL]
     for kind, truth in ((SLIDING, 0.01), (FULL, 0.05)):
         estimate, low, high = found[kind]
         assert estimate == pytest.approx(np.mean([s for s, t in zip(steps, TYPES, strict=True) if t == kind]))
         assert low <= truth <= high
-    estimate, low, high = peaks.increment_difference(scores, TYPES, FULL, SLIDING)
+    estimate, low, high = peaks.increment_difference(scores, TYPES, 30, FULL, SLIDING)
     assert estimate == pytest.approx(found[FULL][0] - found[SLIDING][0])
     assert 0 < low <= 0.04 <= high
 
 
 def test_increments_sum_to_the_whole_change():
     scores = planted(0.01, 0.03)
-    found = peaks.increments_by_layer_type(scores, TYPES)
+    found = peaks.increments_by_layer_type(scores, TYPES, 30)
     whole = (scores[:, -1] - scores[:, 0]).mean()
     assert 9 * found[SLIDING][0] + 3 * found[FULL][0] == pytest.approx(whole)
 
 
 def test_depth_is_not_mistaken_for_layer_type():
     scores = planted(sliding=0.01, full=0.01, trend=0.01)
-    plain = peaks.increment_difference(scores, TYPES, FULL, SLIDING)
-    adjusted = peaks.increment_difference(scores, TYPES, FULL, SLIDING, trend=1)
+    plain = peaks.increment_difference(scores, TYPES, 30, FULL, SLIDING)
+    adjusted = peaks.increment_difference(scores, TYPES, 30, FULL, SLIDING, trend=1)
     assert plain[1] > 0.01  # the full layers lie deeper: two blocks, on average
     assert adjusted[1] <= 0 <= adjusted[2]
     planted_too = planted(sliding=0.01, full=0.05, trend=0.01)
-    _, low, high = peaks.increment_difference(planted_too, TYPES, FULL, SLIDING, trend=2)
+    _, low, high = peaks.increment_difference(planted_too, TYPES, 30, FULL, SLIDING, trend=2)
     assert 0 < low <= 0.04 <= high
 
 
 def test_layer_types_that_do_not_fit_are_refused():
     scores = planted(0.01, 0.05)
     with pytest.raises(ValueError, match="11 layer types for 13 states"):
-        peaks.increments_by_layer_type(scores, TYPES[1:])
+        peaks.increments_by_layer_type(scores, TYPES[1:], 30)
     with pytest.raises(ValueError, match="cannot be told"):
-        peaks.increment_difference(scores, [SLIDING] * 12, FULL, SLIDING)
+        peaks.increment_difference(scores, [SLIDING] * 12, 30, FULL, SLIDING)
     with pytest.raises(ValueError, match="cannot be told"):
-        peaks.increment_difference(scores, [SLIDING] * 11 + [FULL], FULL, SLIDING, trend=11)
+        peaks.increment_difference(scores, [SLIDING] * 11 + [FULL], 30, FULL, SLIDING, trend=11)
 
 
 @settings(max_examples=10, deadline=None)
 @given(st.floats(-5, 5), st.floats(0.1, 10))
 def test_shift_and_scale_of_the_score_move_values_and_no_state(shift, scale):
     scores = items(hump(5), seed=4)
-    one, other = peaks.describe(scores), peaks.describe(shift + scale * scores)
+    one, other = peaks.describe(scores, len(scores)), peaks.describe(shift + scale * scores, 20)
     for name in ("peak_state", "peak_state_ci_high", "rise_start", "fall_start", "fall_start_ci_low"):
         assert one[name] == other[name]
     assert other["peak"] == pytest.approx(shift + scale * one["peak"])

@@ -17,32 +17,15 @@ from probe.languages import PIVOT
 from probe.models.extract import Activations
 from probe.paths import REPOSITORY
 from probe.stats import metrics
-from probe.stimuli.manifest import Manifest, ParallelSentence
 from tests.support import synthetic
 
 WORLD = synthetic.World(synthetic.bump(7, 3), n=24, d_model=40)
 
 
-def manifest_of(world: synthetic.World) -> Manifest:
-    return Manifest(
-        metadata={},
-        parallel=[
-            ParallelSentence(
-                stimulus_id=f"parallel_{language}_{i:03d}",
-                language=language,
-                text=f"{language} {i}",
-                meaning_id=f"{i:03d}",
-            )
-            for i in range(world.n)
-            for language in world.languages
-        ],
-    )
-
-
 def store_of(world: synthetic.World, folder: Path) -> ActivationStore:
     """All read positions alike; two tokens a sentence, of which matched sentences share none."""
     made = synthetic.activations(world)
-    stimuli = manifest_of(world).parallel
+    stimuli = synthetic.manifest_of(world).parallel
     resid = np.stack([made[s.language][int(s.meaning)] for s in stimuli])
     positions: dict[str, np.ndarray] = dict.fromkeys(POSITIONS[:-1], resid)
     normed: dict[str, np.ndarray] = dict.fromkeys(POSITIONS[:-1], resid[:, -1])
@@ -54,6 +37,10 @@ def store_of(world: synthetic.World, folder: Path) -> ActivationStore:
         writer.begin({"model": "synthetic", "revision": "none"}, {})
         writer.write_shard("shard-00000", [s.stimulus_id for s in stimuli], activations)
     return ActivationStore(folder)
+
+
+def cells_of(store, manifest):
+    return alignment.cells(store, manifest, "base", POSITIONS, comparisons=True)
 
 
 @pytest.fixture
@@ -74,9 +61,9 @@ def test_blocks_hold_every_state_once_and_little_memory(n, n_states, d_model):
 
 @pytest.mark.parametrize("states_at_once", [1, 3])
 def test_no_number_depends_on_the_block(store, monkeypatch, states_at_once):
-    whole = list(alignment.cells(store, manifest_of(WORLD), "base"))
+    whole = list(cells_of(store, synthetic.manifest_of(WORLD)))
     monkeypatch.setattr(alignment, "BLOCK_BYTES", states_at_once * 8 * WORLD.n * WORLD.d_model)
-    parts = list(alignment.cells(store, manifest_of(WORLD), "base"))
+    parts = list(cells_of(store, synthetic.manifest_of(WORLD)))
     assert len(parts) == len(whole) == 3 * 3  # positions x target languages
     for one, other in zip(whole, parts, strict=True):
         pd.testing.assert_frame_equal(one.summary, other.summary, rtol=0, atol=2e-9)
@@ -85,22 +72,41 @@ def test_no_number_depends_on_the_block(store, monkeypatch, states_at_once):
         for table in ("items", "space"):
             for name, values in getattr(one.found, table).items():
                 np.testing.assert_allclose(getattr(other.found, table)[name], values, atol=1e-12)
-    embeddings = [cell.found.embedding for cell in parts if cell.position == "mean"]
-    assert [each.shape for each in embeddings if each is not None] == [(WORLD.n, WORLD.n)] * 3
+        assert one.found.values["few_directions"].shape == (1, 7)
+        np.testing.assert_allclose(
+            other.found.values["few_directions"], one.found.values["few_directions"], atol=1e-12
+        )
+        for (high, of_all), (same, alike) in zip(one.found.highest, other.found.highest, strict=True):
+            assert same == pytest.approx(high, abs=1e-12)
+            np.testing.assert_allclose(alike, of_all, atol=1e-12)
 
 
-def test_a_language_without_some_meanings_is_held_against_its_own_pivot_sentences(store):
-    manifest = manifest_of(WORLD)
+def test_pairs_are_made_by_meaning_of_those_that_every_language_tells(store):
+    """Swahili lacks every third, and Hindi has its lines in another order."""
+    manifest = synthetic.manifest_of(WORLD)
     some = [s for s in manifest.parallel if not (s.language == "sw" and int(s.meaning) % 3 == 0)]
-    cells = alignment.cells(store, manifest.model_copy(update={"parallel": some}), "base")
-    cell = next(cell for cell in cells if (cell.language, cell.position) == ("sw", "mean"))
+    some.sort(key=lambda s: (s.language, -int(s.meaning) if s.language == "hi" else int(s.meaning)))
+    manifest = manifest.model_copy(update={"parallel": some})
     kept = [i for i in range(WORLD.n) if i % 3]
-    assert cell.meanings == [f"{i:03d}" for i in kept]
-    sides = [store.resid("mean", [f"parallel_{language}_{i:03d}" for i in kept]) for language in ("en", "sw")]
-    direct = metrics.grams(*sides)
-    np.testing.assert_allclose(
-        cell.found.items["excess"], np.diagonal(metrics.excess_cosine(direct), axis1=1, axis2=2).T, atol=1e-12
-    )
+    for language, pairs in alignment.matched_pairs(manifest, "parallel").items():
+        assert [(p.meaning, t.meaning) for p, t in pairs] == [(f"{i:03d}",) * 2 for i in kept], language
+    for cell in cells_of(store, manifest):
+        assert cell.meanings == [f"{i:03d}" for i in kept]
+        ids = [[f"parallel_{language}_{i:03d}" for i in kept] for language in ("en", cell.language)]
+        direct = metrics.grams(*(store.resid(cell.position, side) for side in ids))
+        expected = np.diagonal(metrics.excess_cosine(direct), axis1=1, axis2=2).T
+        np.testing.assert_allclose(cell.found.items["excess"], expected, atol=1e-12)
+
+
+def test_a_language_with_few_sentences_is_left_out_and_costs_the_others_nothing():
+    manifest = synthetic.manifest_of(WORLD)
+    some = [s for s in manifest.parallel if s.language != "sw" or int(s.meaning) < 4]
+    pairs = alignment.matched_pairs(manifest.model_copy(update={"parallel": some}), "parallel")
+    assert {language: len(own) for language, own in pairs.items()} == {"hi": WORLD.n, "fr": WORLD.n}
+    apart = [
+        s for s in manifest.parallel if s.language == "en" or (s.language == "hi") == (int(s.meaning) < 12)
+    ]
+    assert alignment.matched_pairs(manifest.model_copy(update={"parallel": apart}), "parallel") == {}
 
 
 def test_a_metric_refused_in_one_block_is_refused_and_names_the_state(tmp_path, monkeypatch):
@@ -112,7 +118,7 @@ def test_a_metric_refused_in_one_block_is_refused_and_names_the_state(tmp_path, 
     monkeypatch.setattr(synthetic, "activations", lambda _: made)
     store = store_of(world, tmp_path / "base")
     monkeypatch.setattr(alignment, "BLOCK_BYTES", 1)
-    cell = next(alignment.cells(store, manifest_of(world), "base"))
+    cell = next(cells_of(store, synthetic.manifest_of(world)))
     assert "margin at state 4" in cell.found.refused["margin"]
     assert not {"margin", "xsim"} & {*cell.found.items, *cell.summary.metric}
     assert cell.found.items["excess"].shape == (world.n, 7)
@@ -148,7 +154,7 @@ def test_memory_does_not_grow_with_the_states(tmp_path):
     bytes, 293 MiB; all that is to be kept is 13 metrics * 3 positions * 5 * 200 * 32 * 8 bytes, 10 MiB."""
     for name, world in (("small", WORLD), ("large", LARGE)):
         store_of(world, tmp_path / name)
-        (tmp_path / name / "manifest.json").write_text(manifest_of(world).model_dump_json())
+        (tmp_path / name / "manifest.json").write_text(synthetic.manifest_of(world).model_dump_json())
     done = subprocess.run(
         [sys.executable, "-c", GROWTH, str(tmp_path / "small"), str(tmp_path / "large")],
         cwd=REPOSITORY,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from probe.audit import checks as audit
 from probe.audit import findings
-from probe.audit.checks import Embedding, Evidence, Scores, explained_by_overlap
+from probe.audit.checks import Evidence, Scores
 from probe.audit.findings import Claim, Finding, blocked, blocking
 from probe.errors import ProbeError
 from probe.languages import PIVOT
@@ -36,10 +36,6 @@ def cells(world=WORLD, terminal=False, change=None):
     if change:
         made = {language: change(vectors) for language, vectors in made.items()}
     return {language: cosines(made[PIVOT], made[language]) for language in world.languages[1:]}
-
-
-def embedding(language, similarity, overlap):
-    return Embedding("base", language, "probes", "mean", explained_by_overlap(similarity, overlap))
 
 
 def item_excess(similarity):
@@ -75,10 +71,6 @@ def scores(similarities, variant="base", position="mean"):
         Scores(variant, language, "parallel", position, "cosine", np.diagonal(q, axis1=1, axis2=2).T)
         for language, q in similarities.items()
     ]
-
-
-def no_overlap(n):
-    return np.zeros((n, n))
 
 
 # The generator
@@ -119,6 +111,16 @@ def test_variants_of_a_world_share_meanings_and_differ_in_noise():
     assert difference.std() == pytest.approx(np.sqrt(2) * WORLD.noise, rel=0.05)
 
 
+def rms_norm(vectors, weight):
+    return weight * vectors / np.sqrt((vectors**2).mean(axis=-1, keepdims=True))
+
+
+def beside_normed(last, normed):
+    """(2, n): the cosine of the last state with the stored post-norm vector, and the ratio of lengths."""
+    lengths = [np.linalg.norm(each, axis=1) for each in (last, normed)]
+    return np.stack([(last * normed).sum(axis=1) / lengths[0] / lengths[1], lengths[0] / lengths[1]])
+
+
 # Clean data
 
 
@@ -128,15 +130,12 @@ def test_no_finding_of_high_severity_on_clean_data():
         world = synthetic.World(WORLD.shared, n=60, d_model=96, seed=seed)
         similarities = cells(world)
         rng = np.random.default_rng(seed)
-        lengths = np.linalg.norm(synthetic.activations(world)["hi"], axis=-1)
+        last = synthetic.activations(world)["hi"][:, -1]
         found = audit.audit(
             Evidence(
                 final_tokens={"base": {lang: rng.integers(0, 99, 60).tolist() for lang in world.languages}},
                 scores=scores(similarities),
-                norms={"base": lengths},
-                embeddings=[
-                    embedding(lang, q[0], rng.random((60, 60)) / 5) for lang, q in similarities.items()
-                ],
+                normed={"base": beside_normed(last, rms_norm(last, rng.uniform(0.7, 1.3, 96)))},
                 summary=summary(similarities),
                 sentences=[("probes", s.stimulus_id, s.language, s.text) for s in probe_sentences(concepts)],
             )
@@ -193,19 +192,40 @@ def test_a_constant_that_the_mark_does_not_set_is_not_blamed_on_it():
     assert blocked({"variant": "base", "language": "es", "state": 2}, [finding]) == finding
 
 
+EVEN = np.random.default_rng(1).uniform(0.7, 1.3, 96)
+HEAVY = np.where(np.arange(96) < 3, 30.0, 1.0)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.37])
+@pytest.mark.parametrize("weight", [EVEN, HEAVY, np.ones(96)], ids=["even", "three heavy", "equal"])
 @pytest.mark.parametrize("centre", [True, False], ids=["LayerNorm", "RMSNorm"])
-def test_a_last_state_after_the_norm_is_flagged(centre):
-    vectors = synthetic.activations(WORLD)["hi"].astype(np.float64)
-    vectors *= np.random.default_rng(0).lognormal(0, 0.1, size=vectors.shape[:2])[..., None]
-    assert audit.post_norm_state({"base": np.linalg.norm(vectors, axis=-1)}) == []
-    last = vectors[:, -1] - centre * vectors[:, -1].mean(axis=-1, keepdims=True)
-    weight = np.random.default_rng(1).uniform(0.7, 1.3, size=vectors.shape[-1])
-    vectors[:, -1] = weight * last / np.sqrt((last**2).mean(axis=-1, keepdims=True))
-    (finding,) = audit.post_norm_state({"base": np.linalg.norm(vectors, axis=-1)})
+def test_a_last_state_after_the_norm_is_flagged_also_where_it_was_rescaled(centre, weight, scale):
+    last = synthetic.activations(WORLD)["hi"][:, -1].astype(np.float64)
+    last *= np.random.default_rng(0).lognormal(0, 0.1, size=(60, 1))
+    normed = rms_norm(last - centre * last.mean(axis=-1, keepdims=True), weight)
+    assert audit.post_norm_state({"base": beside_normed(last, normed)}) == []
+    stored = (scale * normed).astype(np.float16).astype(np.float64)
+    (finding,) = audit.post_norm_state({"base": beside_normed(stored, normed)}, scores(cells()))
     assert (finding.severity, finding.variants) == ("high", ["base"])
     row = {"variant": "base", "position": "mean", "language": "hi"}
     assert blocked(row | {"state": N_STATES - 1}, [finding]) == finding
     assert blocked(row | {"state": N_STATES - 2}, [finding]) is None
+
+
+ALONE = ["scale_dependent/excess"]
+
+
+def test_differences_that_only_a_raw_cosine_shows_are_of_offset_or_scale():
+    keys = {"variant_a": "fire", "variant_b": "base", "contrast": "simple", "reference": "", "language": "hi"}
+    keys |= {"stimuli": "parallel", "position": "mean", "state": 2, "p_holm": 0.01}
+    up, down = {"diff": 0.1, "ci_low": 0.05, "ci_high": 0.2}, {"diff": -0.1, "ci_low": -0.2, "ci_high": -0.05}
+    for of_primary, ids in ((up, []), (down, ALONE), (up | {"p_holm": 0.9}, ALONE)):
+        rows = [keys | up | {"metric": "excess"}, keys | of_primary | {"metric": "centred_cosine"}]
+        found = audit.scale_dependent(pd.DataFrame(rows))
+        assert [finding.id for finding in found] == ids
+    assert blocked(rows[0], found) == found[0]
+    assert blocked(rows[1], found) is None
+    assert blocked({**rows[0], "variant": "fire", "against": "base"}, found) == found[0]
 
 
 def test_a_last_state_equal_to_the_published_normed_one_is_flagged_and_another_is_not():
@@ -228,7 +248,7 @@ def test_a_last_step_is_suspected_only_where_it_is_the_largest_fall():
     assert audit.last_step_jump(make(rows)) == []
 
 
-def test_anisotropy_alone_is_flagged_as_mismatched_pairs_matching_and_as_chance():
+def test_anisotropy_alone_is_flagged_as_mismatched_pairs_matching():
     world = synthetic.World(np.zeros(N_STATES), n=60, d_model=96, anisotropy=4.0, offset=0.1)
     found = {finding.id: finding for finding in audit.audit(Evidence(summary=summary(cells(world))))}
     hollow = found["mismatched_pairs_match/parallel/mean"]
@@ -239,61 +259,6 @@ def test_anisotropy_alone_is_flagged_as_mismatched_pairs_matching_and_as_chance(
     assert blocked(row | {"metric": "excess"}, [hollow]) is None
     low = synthetic.World(np.zeros(N_STATES), n=60, d_model=96, anisotropy=0.5, offset=0.1)
     assert audit.mismatched_as_high(summary(cells(low))) == [], "no reader takes a low cosine for alignment"
-    chance = found["at_chance/parallel/mean/excess"]
-    assert blocked(row | {"metric": "excess"}, [chance]) == chance
-    effect = row | {"metric": "excess", "variant_a": "fire", "variant_b": "base"}
-    assert blocked(effect, [chance]) is None, "that another variant differs from chance may be true"
-
-
-def test_a_metric_at_chance_in_one_language_is_blocked_in_that_one():
-    table = summary(cells())
-    table.loc[table.language == "sw", "p_value"] = np.linspace(0.06, 0.9, (table.language == "sw").sum())
-    found = audit.at_chance(table)
-    assert {finding.id for finding in found} == {
-        "at_chance/parallel/mean/cosine",
-        "at_chance/parallel/mean/excess",
-    }
-    assert all(finding.languages == ["sw"] for finding in found)
-
-
-def bags(n=60, vocabulary=400, length=8, shared=0, seed=0, d_model=64):
-    """Sentences as bags of tokens, matched ones with `shared` tokens in common: (pivot, target) cosines of
-    their mean embeddings (n, n), and the overlap of their token ids (n, n)."""
-    rng = np.random.default_rng(seed)
-    table = rng.normal(size=(vocabulary, d_model))
-    pivot = [rng.choice(vocabulary, length, replace=False) for _ in range(n)]
-    target = [
-        np.append(ids[:shared], rng.choice(vocabulary, length - shared, replace=False)) for ids in pivot
-    ]
-    vectors = [np.stack([table[ids].mean(axis=0) for ids in side])[:, None] for side in (pivot, target)]
-    overlap = [[len(set(a) & set(b)) / len(set(a) | set(b)) for b in target] for a in pivot]
-    return cosines(*vectors)[0], np.array(overlap)
-
-
-def test_shared_tokens_that_explain_the_embedding_are_flagged():
-    similarity, overlap = bags(shared=3)
-    (finding,) = audit.shared_tokens([embedding("fr", similarity, overlap)])
-    assert finding.evidence["explained"]["base"]["fr"] > 0.8
-    row = {"variant": "base", "language": "fr", "stimuli": "probes", "position": "mean"}
-    assert blocked(row | {"state": 0}, [finding]) == finding
-    assert blocked(row | {"state": 1}, [finding]) is None
-
-
-def test_alignment_of_an_embedding_beyond_shared_tokens_is_no_finding():
-    similarity, overlap = bags(shared=1)
-    meaning = similarity + 0.5 * np.eye(len(similarity))
-    for cell in ((meaning, overlap), (similarity[::-1], overlap), (meaning, no_overlap(60))):
-        assert audit.shared_tokens([embedding("fr", *cell)]) == []
-    for seed in range(8):  # matched pairs less alike than others: nothing to explain, though a fit would
-        tokens = 0.2 * np.diag(np.random.default_rng(seed).random(60))
-        less = 0.1 * bags(seed=seed)[0] - 0.02 * np.eye(60) - 2 * tokens
-        assert audit.shared_tokens([embedding("fr", less, tokens)]) == []
-
-
-def test_tokens_that_only_matched_pairs_share_cannot_be_told_from_matching():
-    similarity, _ = bags(shared=3)
-    (finding,) = audit.shared_tokens([embedding("fr", similarity, np.eye(60))])
-    assert finding.evidence["explained"]["base"]["fr"] == 1
 
 
 def test_a_ceiling_blocks_peaks_and_differences_between_two_that_reach_it():
@@ -312,37 +277,6 @@ def test_a_ceiling_blocks_peaks_and_differences_between_two_that_reach_it():
     assert blocked({**row, "variant": "random", "peak_state": 0}, [finding]) is None
     assert audit.at_ceiling([Scores("base", *cell, full, maximum=None)]) == []
     assert audit.at_ceiling([Scores("base", *cell, 0.98 * full)]) == []
-
-
-def test_too_few_concepts_block_what_rests_on_them():
-    table = summary({"hi": cells()["hi"][:, :12, :12]}, stimuli="probes")
-    (finding,) = audit.too_few(table)
-    assert finding.id == "too_few_concepts/probes"
-    assert blocked({"stimuli": "probes", "n": 12}, [finding]) == finding
-    assert blocked({"stimuli": "parallel", "n": 12}, [finding]) is None
-    assert audit.too_few(table.assign(n=20)) == []
-
-
-def test_effects_whose_interval_reaches_zero_are_blocked_one_by_one():
-    rows = pd.DataFrame(
-        {
-            "variant_a": "fire",
-            "variant_b": "base",
-            "language": ["hi", "fr", "sw", "yo"],
-            "stimuli": "parallel",
-            "metric": "excess",
-            "diff": [0.3, 0.01, -0.3, 0.1],
-            "ci_low": [0.2, -0.1, -0.4, 0.01],
-            "ci_high": [0.4, 0.1, -0.2, 0.5],  # yo: one-sided, but wider than the effect
-            "n": 40,
-        }
-    )
-    (finding,) = audit.unresolved(rows)
-    assert finding.evidence["rows"] == {"excess": 2}
-    assert blocking(rows, [finding]).tolist() == [None, finding.id, None, finding.id]
-    assert audit.unresolved(rows.iloc[[0, 2]]) == []
-    assert blocked({"diff": 0.3, "variant_a": "fire"}, [finding]) == finding, "no interval, no claim"
-    assert blocked({"value": 0.0, "ci_low": -1, "ci_high": 1}, [finding]) is None, "a level is no effect"
 
 
 # Findings

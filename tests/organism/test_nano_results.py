@@ -1,69 +1,75 @@
 """What the committed results of nano-aya say, held against the truth that was planted in it."""
 
-import pandas as pd
 import pytest
 
 from organism import train
-from probe.audit import findings
+from probe import tables
+from probe.audit import door, findings
+from probe.conventions import EMBEDDED_FAMILY, PRIMARY_METRIC
 from probe.families import load_family
 from probe.languages import TARGETS
-from probe.paths import REPOSITORY, Paths
+from probe.paths import Paths
 
-RESULTS = REPOSITORY / "results" / "nano-aya"
-PRIMARY = "stimuli == 'parallel' and position == 'mean' and metric == 'excess'"
+FAMILY = load_family(EMBEDDED_FAMILY, Paths())
+PRIMARY = f"stimuli == 'parallel' and position == 'mean' and metric == '{PRIMARY_METRIC}'"
 AT_PLANTED = f"{PRIMARY} and state == {train.PLANTED_BLOCK}"
 STRICTEST = "control:global, placebo languages"
+REGIONAL = pytest.mark.parametrize("variant", ["fire", "earth"])
+
+
+def read(name):
+    return tables.TABLES[name].read(Paths(), EMBEDDED_FAMILY)
 
 
 @pytest.fixture(scope="module")
 def effects():
-    table = pd.read_csv(RESULTS / "variant_effects.csv").query(AT_PLANTED)
-    return table.set_index(["variant_a", "variant_b", "contrast", "reference", "language"]).sort_index()
+    return read("variant_effects").query(AT_PLANTED)
 
 
-@pytest.fixture(scope="module")
-def found():
-    return findings.read(RESULTS / findings.JSON, "")
-
-
-@pytest.mark.parametrize("variant", ["fire", "earth"])
-def test_the_planted_effects_are_found_and_their_placebos_are_not(effects, variant):
-    planted = load_family("nano-aya", Paths()).variants[variant].emphasises
-    rows = effects.loc[variant, "global", "did", STRICTEST]
-    regional, placebo = rows.loc[planted], rows.drop(index=planted)
+@REGIONAL
+def test_the_planted_effects_may_be_said_and_their_placebos_not(effects, variant):
+    rows = effects[(effects.variant_a == variant) & (effects.reference == STRICTEST)]
+    said = rows[door.claimable(rows)]
+    assert set(said.language) == set(FAMILY.variants[variant].emphasises)
+    assert (said["diff"] >= 0.15).all()
+    placebo = rows[rows.placebo]
     assert len(placebo) == 6
-    assert placebo.placebo.all()
-    assert (regional["diff"] >= 0.2).all()
-    assert (regional.ci_low > 0).all()
-    assert (regional.q_value < 0.05).all()
     # Spill-over is not exactly alike in all languages, and 200 meanings show that; it is small all the same.
-    assert (placebo["diff"].abs() < regional["diff"].min() / 5).all()
+    assert (placebo["diff"].abs() < said["diff"].min() / 4).all()
 
 
-def test_the_full_stop_at_the_last_token_is_flagged_and_blocks_its_claims(found):
+@REGIONAL
+def test_both_variants_are_regional_against_control_and_baseline(variant):
+    rows = read("regional").query(PRIMARY)
+    rows = rows[(rows.variant == variant) & door.claimable(rows)]
+    assert set(rows.against) == {"global", "base"}
+    assert rows.languages.str.split().map(set).eq(set(FAMILY.variants[variant].emphasises)).all()
+    assert (rows.low_without_one > 0.1).all()
+
+
+def test_nothing_may_be_said_of_the_untrained_variant():
+    for name in door.KINDS:
+        table = read(name)
+        columns = [column for column in ("variant", "variant_a", "variant_b", "against") if column in table]
+        of_random = (table[columns] == "random").any(axis=1)
+        assert not door.claimable(table)[of_random].any(), name
+
+
+def test_the_full_stop_at_the_last_token_is_flagged_and_blocks_its_claims():
+    found = findings.read(Paths().results(EMBEDDED_FAMILY) / findings.JSON, "")
     flagged = {finding.id: finding for finding in found}
     assert flagged["constant_final_token"].severity == "high"
     assert set(flagged["constant_final_token"].languages) == set(TARGETS)
-    for metric in ("cosine", "excess"):
-        row = {
-            "variant": "fire", "language": "sw", "stimuli": "probes", "position": "last", "metric": metric,
-            "state": 0, "value": 1.0,
-        }  # fmt: skip
-        assert findings.blocked(row, found) is not None
+    row = {"variant": "fire", "language": "sw", "stimuli": "probes", "position": "last", "state": 0}
+    assert findings.blocked(row | {"metric": "cosine"}, [flagged["constant_final_token"]]) is not None
 
 
-def test_what_was_planted_is_not_blocked(found):
-    summary = pd.read_csv(RESULTS / "alignment_summary.csv").query(
-        f"{AT_PLANTED} and variant == 'fire' and language in ['hi', 'bn', 'ta']"
-    )
-    assert len(summary) == 3
-    assert findings.blocking(summary, found).isna().all()
-
-
-def test_peaks_are_found_at_the_planted_state():
-    peaks = pd.read_csv(RESULTS / "peaks.csv").query(PRIMARY)
-    for variant in ("fire", "earth"):
-        planted = load_family("nano-aya", Paths()).variants[variant].emphasises
-        rows = peaks[(peaks.variant == variant) & peaks.language.isin(planted)]
-        assert (rows.peak_state == train.PLANTED_BLOCK).all()
-        assert (rows.fall_ci_high < 0).all()
+@REGIONAL
+def test_levels_and_peaks_are_said_at_the_planted_state(variant):
+    own = f"variant == '{variant}' and language in {list(FAMILY.variants[variant].emphasises)}"
+    levels = read("alignment_summary").query(f"{AT_PLANTED} and {own}")
+    assert door.claimable(levels).sum() == 3
+    peaks = read("peaks").query(f"{PRIMARY} and {own}")
+    assert door.claimable(peaks).all()
+    assert (peaks.peak_state == train.PLANTED_BLOCK).all()
+    assert (peaks.fall_ci_high < 0).all()

@@ -21,11 +21,14 @@ global shift). With `terminal=True` every vector of state 0 is that of the langu
 final token is read: its cosine to the pivot is one constant, and 1 where both languages end in one mark.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 
 import numpy as np
 
 from probe.languages import LANGUAGES, PIVOT
+from probe.stimuli.manifest import Manifest, ParallelSentence
 
 FINAL_TOKENS = {
     mark: 10 + i for i, mark in enumerate(dict.fromkeys(x.final_mark for x in LANGUAGES.values()))
@@ -106,3 +109,42 @@ def with_effect(world: World, languages: tuple[str, ...], gain: float) -> World:
 def final_tokens(world: World) -> dict[str, list[int]]:
     """language -> the id of each sentence's final token, had every sentence ended in its final mark."""
     return {code: [FINAL_TOKENS[LANGUAGES[code].final_mark]] * world.n for code in world.languages}
+
+
+def manifest_of(world: World, groups: Sequence[dict[str, str | list[str]]] | None = None) -> Manifest:
+    """Row i of every language as one meaning; groups: of each, what makes it depend on others."""
+    sentences = [
+        ParallelSentence(
+            stimulus_id=f"parallel_{language}_{i:03d}",
+            language=language,
+            text=f"{language} {i}",
+            meaning_id=f"{i:03d}",
+            groups=groups[i] if groups else {},
+        )
+        for i in range(world.n)
+        for language in world.languages
+    ]
+    return Manifest(metadata={}, parallel=sentences)
+
+
+class MemoryStore:
+    """What the measurement asks of an ActivationStore, from arrays: every position alike, two tokens a
+    sentence, of which matched sentences share none."""
+
+    def __init__(self, made: Mapping[str, np.ndarray]) -> None:
+        rows = {f"parallel_{lang}_{i:03d}": each for lang, of in made.items() for i, each in enumerate(of)}
+        self.rows = rows
+        self.shape: tuple[int, int] = next(iter(rows.values())).shape
+        self.n_states = self.shape[0]
+        self.index = SimpleNamespace(
+            token_ids={name: [2 * i, 2 * i + 1] for i, name in enumerate(rows)},
+            read_index={name: {"last": 1, "content": 1, "mean": [0, 1]} for name in rows},
+            environment={},
+        )
+
+    def resid(self, position: str, ids: Sequence[str], state: int | slice = slice(None)) -> np.ndarray:
+        return np.stack([self.rows[name][state] for name in ids])
+
+    def post_norm(self, position: str, ids: Sequence[str]) -> np.ndarray:
+        last = self.resid(position, ids, self.n_states - 1)
+        return last * np.linspace(0.5, 1.5, self.shape[1])

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probe.alignment import reanalysis as published
 from probe.alignment.commitment import commitment_layer
 from probe.audit import findings
+from probe.audit import reanalysis as published
+from probe.audit.door import claimable
 from probe.errors import ProbeError
 from probe.paths import REPOSITORY
 
@@ -158,10 +159,7 @@ def test_finds_what_was_planted(planted, tmp_path, capsys):
     assert "one cosine for all concepts" in printed
 
     effects = pd.read_csv(out / "variant_effects.csv")
-    assert list(effects.columns[:14]) == [
-        "variant_a", "variant_b", "language", "stimuli", "position", "metric", "state", "diff", "ci_low",
-        "ci_high", "p_value", "q_value", "n", "contrast",
-    ]  # fmt: skip
+    assert not claimable(effects).any()
     assert set(effects.variant_a) == {"b"}
     assert set(effects.variant_b) == {"a"}
     found = effects[(effects.q_value < 0.01) & (effects.state > 0)]
@@ -171,6 +169,7 @@ def test_finds_what_was_planted(planted, tmp_path, capsys):
 
     peaks = pd.read_csv(out / "peaks.csv")
     assert set(peaks.peak_state) == {3}
+    assert not claimable(peaks).any()
     assert set(peaks.language) == {"sw", "fr", "xx"}
     matrix = pd.read_csv(out / "commitment_matrix.csv")
     assert matrix.concept.equals(matrix.concept_id), "another study's concepts have no names of ours"
@@ -212,7 +211,7 @@ def test_a_norm_published_apart_clears_the_last_state_or_convicts_it(tmp_path):
     }
     for post_norm, expected in ((last, True), (lower, False)):
         loaded = published.load(write(tmp_path / "c.json", {"curves": raw, "post_norm": post_norm}))
-        found = {finding.id for finding in published.audited(loaded, published.variant_effects(loaded))}
+        found = {finding.id for finding in published.audited(loaded)}
         assert ("post_norm_state" in found) == expected
         assert "last_state_may_be_post_norm" not in found
 
@@ -220,14 +219,8 @@ def test_a_norm_published_apart_clears_the_last_state_or_convicts_it(tmp_path):
 def test_one_variant_has_no_effects_and_all_else(tmp_path):
     path = write(tmp_path / "one.json", {"curves": {"only": curves()["a"]}})
     published.reanalyse(path, tmp_path / "out", 0.85, 3)
-    assert len(pd.read_csv(tmp_path / "out" / "variant_effects.csv")) == 0
+    assert not (tmp_path / "out" / "variant_effects.csv").exists()
     assert len(pd.read_csv(tmp_path / "out" / "peaks.csv")) == 3
-
-
-def test_few_concepts_are_found_too_few(tmp_path):
-    loaded = published.load(write(tmp_path / "few.json", {"curves": curves(n=8)}))
-    found = published.audited(loaded, published.variant_effects(loaded))
-    assert "too_few_concepts/probes" in {finding.id for finding in found}
 
 
 # Errors
