@@ -128,11 +128,11 @@ def code() -> str:
     return digest("".join(trees).encode())[:8]
 
 
-def rows(path: Path, only: Sequence[str], data_sets: int, workers: int) -> Iterator[pd.DataFrame]:
+def rows(path: Path, only: Sequence[str], data_sets: int, workers: int, keep: bool) -> Iterator[pd.DataFrame]:
     """The table, each time that it has another row."""
     table = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=list(COLUMNS))
     now, place = code(), {name: number for number, name in enumerate(WORLDS)}
-    current = table[(table.code == now) & (table.data_sets == data_sets)]
+    current = table[((table.code == now) | keep) & (table.data_sets == data_sets)]
     known = set(zip(current.world, current.n, strict=True))
     with ProcessPoolExecutor(workers, initializer=take_one_core) as pool:
         for world, n in ((WORLDS[name], n) for name in only for n in (WORLDS[name].n, *WORLDS[name].at)):
@@ -193,6 +193,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--data-sets", type=int, default=500)
     parser.add_argument("--only", nargs="+", metavar="WORLD", choices=list(WORLDS), default=list(WORLDS))
+    parser.add_argument("--keep", action="store_true", help="rows that other code made stay (see `code`)")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=HERE)
     args = parser.parse_args(argv)
@@ -200,7 +201,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("probe").setLevel(logging.WARNING)  # of each data set it would tell what it measures
     path, table = args.out / "calibration.csv", pd.DataFrame()
     before = pd.read_csv(HERE / "calibration_before.csv").set_index(["world", "n"]).false_claims
-    for table in rows(path, args.only, args.data_sets, args.workers):
+    for table in rows(path, args.only, args.data_sets, args.workers, args.keep):
         table["before"] = before.reindex(pd.MultiIndex.from_frame(table[["world", "n"]])).to_numpy()
         write_bytes(path, table.to_csv(index=False, float_format="%.4g").encode())
     draw(table, args.out / "calibration.png")
