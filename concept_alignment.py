@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from probe import cli, files, tables
 from probe.activations.opening import open_stores, provenance
@@ -76,9 +77,11 @@ def work(args: argparse.Namespace) -> None:
     paths, family, variants = cli.context(args)
     manifest = load_manifest(paths.source(family.manifest), family.name)
     stores = open_stores(paths, family, variants, manifest)
-    measured = measure(stores, manifest, family)
-    judged = judge(measured, stores, manifest, family, untrained_networks.read(paths, family.name))
-    judged.tables.update(concept_map.tables(stores, manifest))
+    # Matrices here are small: threads would wait for each other, and sum in another order on each machine.
+    with threadpool_limits(1):
+        measured = measure(stores, manifest, family)
+        judged = judge(measured, stores, manifest, family, untrained_networks.read(paths, family.name))
+        judged.tables.update(concept_map.tables(stores, manifest))
     concepts = {probe.concept_id: probe.concept for probe in manifest.probes}
     commitments = commitment_matrix(measured.curves, concepts, args.threshold, args.consecutive)
     params = {

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from probe.activations.store import ActivationStore
@@ -97,12 +98,16 @@ def _evidence(
 def _offsets(
     measured: Measurement, controls: frozenset[str]
 ) -> dict[tuple[str, str], dict[str, texts.Offset]]:
-    """(kind, language) -> variant -> where its lines match others better than their own."""
-    offsets: dict[tuple[str, str], dict[str, texts.Offset]] = {}
+    """(kind, language) -> variant -> where its lines match others better than their own: in the variant that
+    aligns that language best, for in one that hardly does a neighbour may come nearer by what the two
+    share."""
+    best: dict[tuple[str, str], tuple[float, str, np.ndarray]] = {}
     for (variant, language, kind), similarity in measured.highest.items():
-        if variant not in controls and (offset := texts.line_offset(similarity)):
-            offsets.setdefault((kind, language), {})[variant] = offset
-    return offsets
+        own = (float(np.diagonal(similarity).mean()), variant, similarity)
+        if variant not in controls and own[:1] > best.get((kind, language), (-np.inf,))[:1]:
+            best[kind, language] = own
+    found = {key: (variant, texts.line_offset(similarity)) for key, (_, variant, similarity) in best.items()}
+    return {key: {variant: offset} for key, (variant, offset) in found.items() if offset}
 
 
 def _saturated(effects: pd.DataFrame, beside: pd.DataFrame) -> list[Finding]:

@@ -250,8 +250,8 @@ def test_a_planted_region_is_found_and_its_like_in_all_languages_is_not(regional
         (variant, against) for variant in ("fire", "earth") for against in ("global", "base")
     }
     fire, earth = row(found, variant="fire", against="global"), row(found, variant="earth", against="global")
-    assert (fire.state, fire.languages, fire.p_value) == (2, "hi bn ta", pytest.approx(1 / 84))
-    assert fire.p_holm == pytest.approx(2 / 84)
+    assert (fire.state, fire.languages, fire.p_value) == (2, "hi bn ta", pytest.approx(1 / 56))
+    assert fire.p_holm == pytest.approx(2 / 56)
     assert fire.ci_low > 0.12
     assert fire.low_without_one > 0.12
     assert earth.p_value > 0.05
