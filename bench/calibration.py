@@ -128,11 +128,11 @@ def code() -> str:
     return digest("".join(trees).encode())[:8]
 
 
-def rows(path: Path, only: Sequence[str], data_sets: int, workers: int) -> Iterator[pd.DataFrame]:
+def rows(path: Path, only: Sequence[str], data_sets: int, workers: int, keep: bool) -> Iterator[pd.DataFrame]:
     """The table, each time that it has another row."""
     table = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=list(COLUMNS))
     now, place = code(), {name: number for number, name in enumerate(WORLDS)}
-    current = table[(table.code == now) & (table.data_sets == data_sets)]
+    current = table[((table.code == now) | keep) & (table.data_sets == data_sets)]
     known = set(zip(current.world, current.n, strict=True))
     with ProcessPoolExecutor(workers, initializer=take_one_core) as pool:
         for world, n in ((WORLDS[name], n) for name in only for n in (WORLDS[name].n, *WORLDS[name].at)):
@@ -171,17 +171,18 @@ def draw(table: pd.DataFrame, path: Path) -> None:
         ("coverage", "95 % intervals that cover", COVERAGE),
     )
     for ax, (column, label, target) in zip(axes, (*kinds, ("power", "true claims made", None)), strict=True):
+        least = 0.7 if column == "coverage" else 0.0  # an interval that covers less often has failed
         if target:
             ax.axvspan(*target, color="#DDDDDD", linewidth=0)
         if column == "false_claims":
             ax.plot(table.before, places, "o", mfc="none", color="#999999", label="first edition")
             ax.hlines(places, table.wilson_low, table.wilson_high, color="#0072B2")
-        ax.plot(table[column], places, "o", color="#0072B2", label="now")
-        ax.set(xlim=(-0.03, 1.03), xlabel=label)
+        ax.plot(table[column].clip(least), places, "o", color="#0072B2", label="now")
+        ax.set(xlim=(least - 0.03, 1.03), xticks=(least, (1 + least) / 2, 1), xlabel=label)
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(axis="y", color="#EEEEEE")
     axes[0].set_yticks(places, table.world + ", n = " + table.n.astype(str))
-    axes[0].invert_yaxis()
+    axes[0].set_ylim(len(table) - 0.5, -0.5)
     axes[0].legend(loc="lower right", frameon=False)
     figure.savefig(path, dpi=150, metadata={"Software": None})
 
@@ -192,6 +193,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--data-sets", type=int, default=500)
     parser.add_argument("--only", nargs="+", metavar="WORLD", choices=list(WORLDS), default=list(WORLDS))
+    parser.add_argument("--keep", action="store_true", help="rows that other code made stay (see `code`)")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=HERE)
     args = parser.parse_args(argv)
@@ -199,7 +201,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("probe").setLevel(logging.WARNING)  # of each data set it would tell what it measures
     path, table = args.out / "calibration.csv", pd.DataFrame()
     before = pd.read_csv(HERE / "calibration_before.csv").set_index(["world", "n"]).false_claims
-    for table in rows(path, args.only, args.data_sets, args.workers):
+    for table in rows(path, args.only, args.data_sets, args.workers, args.keep):
         table["before"] = before.reindex(pd.MultiIndex.from_frame(table[["world", "n"]])).to_numpy()
         write_bytes(path, table.to_csv(index=False, float_format="%.4g").encode())
     draw(table, args.out / "calibration.png")

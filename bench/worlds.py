@@ -591,7 +591,7 @@ MEANING = Claim(LEVEL, "verdict == 'meaning'")
 HI_PEAKS, NEAR_4 = Claim("peaks", "language == 'hi'"), Claim("peaks", "peak_state in (3, 4, 5)")
 HI_ALONE = Claim(LEVEL, "language == 'hi' and state == 4")
 HI_OF_37 = Claim(LEVEL, "language == 'hi' and state == 18")
-ROBUST = Claim("robustness", "variant == 'fire' and contrast == 'simple'")
+ROBUST = Claim("robustness", "variant == 'fire'")
 C01_FAILS = Claim("failure_cases", "concept_id == 'C01'")
 LAST_TOKEN = Claim(LEVEL, "position == 'last' and state == 0")
 LAST_STATE = Claim(LEVEL, f"state == {STATES - 1}")
@@ -623,7 +623,7 @@ WORLDS = {
         World("one language forgotten", "placebos", forgets_one, 40, FIRE_REGIONAL, FIRE_REGIONAL, 0.15),
         World("gain in every language", "placebos", gains_everywhere, 40, FIRE_REGIONAL, FIRE_REGIONAL, 0.15),
         World("spill-over apart from region", "placebos", spills_over, 40, FIRE_REGIONAL, FIRE_REGIONAL, 0.3),
-        World("regional effect", "placebos", regional, 40, FIRE_REGIONAL, FIRE_REGIONAL, 0.15, at=GROWING),
+        World("regional effect", "placebos", regional, 40, FIRE_REGIONAL, FIRE_REGIONAL, 0.05, at=GROWING),
         World("one language of nine", "multiplicity", one_of_nine, 60, ANY, HI_ALONE, 0.2),
         World("333 null rows", "multiplicity", null_rows, 20, ANY, HI_OF_37, 0.3),
         World("state chosen where fire is best", "winner's curse", noisy_states, 30, ROBUST, ROBUST, 0.15),
