@@ -24,6 +24,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from probe import files
+from probe.audit.advice import advice
 from probe.errors import ProbeError
 
 JSON, TABLE = "artifact_audit.json", "artifact_audit.md"
@@ -118,10 +119,19 @@ def as_table(findings: Sequence[Finding]) -> str:
             ", ".join(finding.languages) or "-",
             finding.evidence["sentence"],
             "; ".join(dict.fromkeys(claim.text for claim in finding.blocks)) or "nothing",
+            advice(finding.id),
         )
         for finding in findings
     ]
-    head = ("severity", "finding", "variants", "languages", "evidence", "what must not be claimed")
+    head = (
+        "severity",
+        "finding",
+        "variants",
+        "languages",
+        "evidence",
+        "what must not be claimed",
+        "what to do",
+    )
     cells = [head, ("---",) * len(head), *rows]
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
     return "\n".join([f"Findings of the auditor: {counted(findings)}. Provenance: {JSON}.", "", *lines, ""])

@@ -15,6 +15,7 @@ from concept_alignment import commitment_layer
 from probe import tables
 from probe.alignment.commitment import commitment_matrix
 from probe.audit import door, findings
+from probe.audit.advice import advice
 from probe.files import sha256
 from probe.paths import REPOSITORY, Paths
 from tests.conftest import make_root
@@ -155,7 +156,7 @@ def test_the_auditor_flags_the_full_stop_and_the_summary_names_no_blocked_claim(
     }
     assert findings.blocked(row, found).severity == "high"
     table = (out / "artifact_audit.md").read_text()
-    assert all(finding.id in table for finding in found)
+    assert all(finding.id in table and advice(finding.id) in table for finding in found)
     # Six meanings are too few for any claim, so the console must not name one.
     assert {"too_few_groups/level", "no_untrained_control"} <= flagged.keys()
     concept_alignment.main(["--family", "tiny", "--root", str(analysed)])
