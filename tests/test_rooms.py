@@ -9,7 +9,7 @@ import pytest
 from probe.paths import REPOSITORY
 
 FLOORS = (("stimuli", "models", "stats"), ("activations",), ("alignment", "lens", "causal", "diff"),
-          ("audit", "failures", "routing"))  # fmt: skip
+          ("audit",), ("failures", "routing"))  # fmt: skip
 HEIGHT = {f"probe.{room}": floor for floor, rooms in enumerate(FLOORS, start=1) for room in rooms}
 HEIGHT |= {"probe": 0, "model_loader": 10}
 PACKAGES = ("probe", "viz", "explorer", "organism", "bench", "docs", "tests")
