@@ -7,17 +7,18 @@ Run     uv run docs/render.py            (writes what differs)
 
 A template is the document's own text. Where a number belongs, it asks for it:
 
-    {{ num("excess", variant="fire", language="hi", state=5) }}         one row, in the format of its source
-    {{ num("regional", "{diff:+.3f}", state=5, largest="diff") }}       another format; the row of the largest
+    {{ num("level", variant="fire", language="hi", state=5) }}          one row, in the format of its source
+    {{ num("strictest", "{diff:+.3f}", state=5, largest="diff") }}      another format; the row of the largest
     {{ num("training", "{variants[fire][ratio]:.3f}") }}                from JSON, which has no rows
-    {{ count("robustness", variant="fire", significant=True) }}         how many rows
-    {{ table("excess", rows="language", columns="variant", state=5) }}  a row and a column for each value
+    {{ count("robustness", variant="fire", verdict="stands") }}         how many rows
+    {{ table("level", rows="language", columns="variant", state=5) }}  a row and a column for each value
     {{ pending("results/nano-aya/patching.csv") }}                      nothing, until that file exists
 
-`excess` and `regional` are sources: tables of docs/sources.toml. Other arguments keep the rows whose column
+`level` and `strictest` are sources: tables of docs/sources.toml. Other arguments keep the rows whose column
 has that value, or one of a list; `where="ci_low > 0"` keeps those for which it holds.
 
-A number that the auditor blocks is refused; with shown=True it stands in parentheses with the finding's name.
+A number whose verdict is not one that may be said is refused; with shown=True it stands in parentheses with
+the reason. A source that is `described` gives numbers for comparison as they are, and blocked ones no more.
 A decimal or percentage that a template types itself is refused, unless docs/sources.toml allows it.
 """
 
@@ -36,8 +37,7 @@ import jinja2
 import pandas as pd
 
 from probe import files
-from probe.audit import findings
-from probe.audit.door import claimable
+from probe.audit.door import DESCRIPTIVE, claimable
 from probe.errors import ProbeError
 from probe.languages import LANGUAGES, label
 from probe.paths import REPOSITORY, Paths
@@ -45,7 +45,6 @@ from probe.tables import TABLES
 
 TEMPLATES, SOURCES = "docs/templates", "docs/sources.toml"
 COMMAND = "git checkout, or the command that its provenance records"
-CLAIMS = ("alignment_summary", "variant_effects", "peaks")  # of tables made before verdicts were written
 
 # What is no measured number: code, links, sections of a text, identifiers of papers.
 APART = re.compile(
@@ -79,11 +78,11 @@ class Numbers:
             return self._fill(show, files.read_json(path, COMMAND))
         rows = self._select(source, filters, shown)
         return self._cell(
-            rows, show + "".join(f", blocked by `{reason}`" for reason in rows["blocked"].dropna())
+            rows, show + "".join(f", no claim: `{reason}`" for reason in rows["blocked"].dropna())
         )
 
-    def count(self, source: str, /, **filters) -> Said:
-        return Said(len(self._select(source, filters)))
+    def count(self, source: str, /, shown: bool = False, **filters) -> Said:
+        return Said(len(self._select(source, filters, shown)))
 
     def table(
         self, source: str, show: str | None = None, /, *, rows: str, columns="", shown=False, **filters
@@ -104,7 +103,7 @@ class Numbers:
             lines.append([label(value) if value in LANGUAGES else str(value), *cells])
         text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
         reasons = ", ".join(f"`{reason}`" for reason in selected["blocked"].dropna().unique())
-        return Said(f"{text}\n\nIn parentheses: blocked by {reasons}." if reasons else text)
+        return Said(f"{text}\n\nIn parentheses: no claim, by {reasons}." if reasons else text)
 
     def pending(self, file: str) -> Said:
         if (self.root / file).exists():
@@ -119,13 +118,15 @@ class Numbers:
     def _read(self, path: Path) -> pd.DataFrame:
         """The table, and in the column `blocked` why a row may not be said, where it may not."""
         if path.parent.parent == self.root / "results":
-            table = TABLES[path.stem].read(Paths(self.root), path.parent.name)
+            known = TABLES[path.stem]
+            judged = ("verdict", "reason") if known.claims else ()
+            table = known.read(Paths(self.root), path.parent.name, judged)
         else:
             table = pd.read_csv(path)
-        if "verdict" in table:
-            return table.assign(blocked=table["reason"].fillna(table["verdict"]).where(~claimable(table)))
-        claims = findings.read(path.with_name(findings.JSON), COMMAND) if path.stem in CLAIMS else []
-        return table.assign(blocked=findings.blocking(table, claims))
+        if "verdict" not in table:
+            return table.assign(blocked=None)
+        reason = table["reason"].fillna(table["verdict"]).fillna("no verdict")
+        return table.assign(blocked=reason.where(~claimable(table)))
 
     def _select(self, name: str, filters: dict, shown: bool = False) -> pd.DataFrame:
         """The rows asked for. Raises ProbeError where one is blocked, unless it is to be shown so."""
@@ -135,6 +136,8 @@ class Numbers:
         for column, wanted in (source.get("where", {}) | filters).items():
             rows = rows.loc[rows[column].isin(wanted if isinstance(wanted, list) else [wanted])]
         rows = rows.query(where) if where else rows
+        if source.get("described"):
+            rows = rows.assign(blocked=rows["blocked"].mask(rows["verdict"] == DESCRIPTIVE))
         for pick, column in picks.items():
             by = {"largest": rows[column], "smallest": -rows[column], "extreme": rows[column].abs()}[pick]
             rows = rows.loc[[by.idxmax()]]

@@ -1,6 +1,5 @@
 """The documents are what their templates give, and the renderer refuses what must not be said."""
 
-import json
 import shutil
 
 import pytest
@@ -9,21 +8,13 @@ from docs import render
 from probe.errors import ProbeError
 from probe.paths import REPOSITORY
 
-TABLE = """variant,language,state,stimuli,position,metric,value,ci_low,ci_high,null,null_low,null_high,p_value,q_value,p_max,n
-a,hi,1,probes,mean,excess,0.5,0.4,0.6,0,0,0,0,0,0,20
-a,sw,1,probes,mean,excess,-0.25,-0.3,-0.2,0,0,0,0,0,0,20
-a,hi,0,probes,last,cosine,1,1,1,1,1,1,1,1,1,20
-b,hi,1,probes,mean,excess,0.125,0.1,0.15,0,0,0,0,0,0,20
-b,sw,1,probes,mean,excess,0.0,-0.1,0.1,0,0,0,0,0,0,20
+TABLE = """variant,language,state,stimuli,position,metric,value,ci_low,ci_high,null,null_low,null_high,p_value,q_value,p_max,n,n_groups,p_holm,verdict,reason
+a,hi,1,probes,mean,excess,0.5,0.4,0.6,0,0,0,0,0,0,20,20,0,matched,
+a,sw,1,probes,mean,excess,-0.25,-0.3,-0.2,0,0,0,0,0,0,20,20,0,matched,
+a,hi,0,probes,last,cosine,1,1,1,1,1,1,1,1,1,20,20,1,blocked,full_stop
+b,hi,1,probes,mean,excess,0.125,0.1,0.15,0,0,0,0,0,0,20,20,0,matched,
+b,sw,1,probes,mean,excess,0.0,-0.1,0.1,0,0,0,0,0,0,20,20,0,matched,
 """  # noqa: E501
-FULL_STOP = {
-    "id": "full_stop",
-    "severity": "high",
-    "languages": ["hi"],
-    "variants": [],
-    "evidence": {"sentence": "a full stop"},
-    "blocks": [{"where": {"position": ["last"], "state": [0]}, "text": "state 0"}],
-}
 SOURCES = """
 [levels]
 file = "results/tiny/alignment_summary.csv"
@@ -38,13 +29,12 @@ file = "counts.json"
 
 @pytest.fixture
 def root(tmp_path):
-    """A root with one table, its audit, one JSON file, and sources for them."""
+    """A root with one table, one JSON file, and sources for them."""
     (tmp_path / "docs" / "templates").mkdir(parents=True)
     (tmp_path / "docs" / "sources.toml").write_text(SOURCES)
     results = tmp_path / "results" / "tiny"
     results.mkdir(parents=True)
     (results / "alignment_summary.csv").write_text(TABLE)
-    (results / "artifact_audit.json").write_text(json.dumps({"findings": [FULL_STOP]}))
     (tmp_path / "counts.json").write_text('{"base": {"share": 0.5}, "list": [1, 2]}')
     return tmp_path
 
@@ -68,7 +58,8 @@ def rendered(root, text: str) -> str:
         ('num("levels", "{variant}", language="sw", extreme="value")', "a"),
         ('count("levels", position="mean", where="value > 0.1")', "2"),
         ('count("levels", position="mean", where="value < 0")', "1"),
-        ('num("levels", "{value:.1f}", position="last", shown=True)', "(1.0, blocked by `full_stop`)"),
+        ('count("levels", position="last", shown=True)', "1"),
+        ('num("levels", "{value:.1f}", position="last", shown=True)', "(1.0, no claim: `full_stop`)"),
         ('num("counts", "{base[share]:.0%} {list[1]}")', "50% 2"),
         ('pending("none.csv")', ""),
     ],
@@ -111,18 +102,38 @@ def test_a_typed_number_is_refused_with_its_line(root, number):
         rendered(root, f"one\n```\n0.6\n```\n\n{number}, not".replace("```\n0.6\n```\n\n", "`0.6`\n"))
 
 
-@pytest.mark.parametrize(("verdict", "reason"), [("blocked", "at_chance"), ("descriptive", "comparison")])
-def test_where_a_table_has_verdicts_they_decide(root, verdict, reason):
-    judged = [
-        f"{line},{verdict},{reason}" if i == 1 else f"{line},matched," for i, line in enumerate(TABLE.split())
-    ]
-    judged[0] = f"{TABLE.split()[0]},verdict,reason"
-    (root / "results" / "tiny" / "alignment_summary.csv").write_text("\n".join([*judged, ""]))
-    asked = 'num("levels", "{value}", variant="a", state=1, language='
-    assert rendered(root, f'{{{{ {asked}"sw") }}}}') == "-0.25"
-    assert rendered(root, f'{{{{ {asked}"hi", shown=True) }}}}') == f"(0.5, blocked by `{reason}`)"
-    with pytest.raises(ProbeError, match=reason):
-        rendered(root, f'{{{{ {asked}"hi") }}}}')
+FIRST = "20,20,0,matched,\na,sw"  # the verdict of the row of a, hi at state 1
+HINDI = 'num("levels", "{value}", variant="a", state=1, language="hi"'
+
+
+@pytest.mark.parametrize(
+    ("verdict", "reason"), [("blocked", "at_chance"), ("descriptive", "comparison"), ("", "")]
+)
+def test_the_verdict_decides(root, verdict, reason):
+    table = root / "results" / "tiny" / "alignment_summary.csv"
+    table.write_text(TABLE.replace(FIRST, FIRST.replace("matched,", f"{verdict},{reason}")))
+    assert rendered(root, "{{ " + HINDI.replace("hi", "sw") + ") }}") == "-0.25"
+    with pytest.raises(ProbeError, match=f"may not be said: {reason}"):
+        rendered(root, "{{ " + HINDI + ") }}")
+
+
+@pytest.mark.parametrize(("verdict", "may"), [("descriptive", True), ("blocked", False)])
+def test_a_source_for_comparison_gives_what_is_described_and_nothing_blocked(root, verdict, may):
+    table = root / "results" / "tiny" / "alignment_summary.csv"
+    table.write_text(TABLE.replace(FIRST, FIRST.replace("matched,", f"{verdict},comparison")))
+    sources = root / "docs" / "sources.toml"
+    sources.write_text(SOURCES.replace("[levels]", "[levels]\ndescribed = true"))
+    assert rendered(root, "{{ " + HINDI + ", shown=True) }}") == (
+        "0.5" if may else "(0.5, no claim: `comparison`)"
+    )
+
+
+def test_a_table_of_claims_without_verdicts_is_refused(root):
+    table = root / "results" / "tiny" / "alignment_summary.csv"
+    lines = [line.rsplit(",", 2)[0] for line in TABLE.splitlines()]
+    table.write_text("\n".join([*lines, ""]))
+    with pytest.raises(ProbeError, match="lacks the columns reason, verdict"):
+        rendered(root, "{{ " + HINDI + ") }}")
 
 
 def test_code_links_sections_and_what_is_allowed_may_be_typed(root):
@@ -180,10 +191,10 @@ def test_a_changed_result_shows(tmp_path, capsys):
     shutil.copy(REPOSITORY / "organism" / "training.json", tmp_path / "organism")
     for path, text in render.render(tmp_path):
         path.write_text(text)
-    table = tmp_path / "bench" / "calibration.csv"
+    table = tmp_path / "bench" / "power.csv"
     head, first, *rest = table.read_text().splitlines(keepends=True)
-    check, sets, _, *more = first.rsplit(",", 7)
-    table.write_text("".join([head, ",".join([check, sets, "0.123", *more]), *rest]))
+    contrast, _, *more = first.rsplit(",", 3)
+    table.write_text("".join([head, ",".join([contrast, "0.1234", *more]), *rest]))
     assert render.main(["--root", str(tmp_path), "--check"]) == 1
     differing = [line for line in capsys.readouterr().out.splitlines() if line.startswith("+|")]
     assert len(differing) == 1
