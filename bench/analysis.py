@@ -4,8 +4,8 @@ Writes  bench/analysis.csv
 Run     uv run bench/analysis.py                     (20 concepts x 10 languages, 3 variants; 20 s)
         uv run bench/analysis.py --meanings 1000     (and 10,000 sentences, 2 variants; 11 GB of disk)
 
-All at 37 states x 2048. First every metric, with 2,000 bootstrap and 2,000 permutation resamples, of one read
-position; the reference resamples the vectors of one language and one metric, and is scaled up. With
+All at 37 states x 2048. First every metric, with 2,000 bootstrap and up to 2,000 permutation resamples, of
+one read position; the reference resamples the vectors of one language and one metric, and is scaled up. With
 --meanings, reading one state against one .npy per sentence, with all files in the page cache, and the whole
 of stage 3.
 """
@@ -23,14 +23,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from probe.activations.store import SHARD_SIZE, Activations, ActivationStore
-from probe.alignment import cells as alignment
+from probe.activations.run import SHARD_SIZE
+from probe.activations.store import ActivationStore
+from probe.activations.writer import ActivationWriter
+from probe.alignment import cells
 from probe.alignment import measure as measurement
 from probe.conventions import POSITIONS
 from probe.families import Family, Variant
 from probe.files import write_bytes
 from probe.languages import LANGUAGES, PIVOT, TARGETS
+from probe.models.extract import Activations
 from probe.stats import metrics, resampling
+from probe.stats.groups import Groups
 from probe.stimuli.manifest import Manifest, ParallelSentence
 
 HERE = Path(__file__).parent
@@ -55,24 +59,26 @@ def store(folder: Path, seed: int) -> ActivationStore:
     activations = Activations(
         {POSITION: resid}, {POSITION: resid[:, -1]}, [[2]] * len(every), [{"last": 0}] * len(every)
     )
-    made = ActivationStore(folder)
-    with made.writing({"model": "random"}, {}):
-        made.write_shard("shard-00000", every, activations)
-    return made
+    with ActivationWriter(folder).locked() as writer:
+        writer.begin({"model": "random"}, {})
+        writer.write_shard("shard-00000", every, activations)
+    return ActivationStore(folder)
 
 
 def measure(stores: list[ActivationStore]) -> None:
     """What stage 3 does with one position."""
+    sample = cells.Sample([], Groups.independent(N))
     for each in stores:
         pivot = metrics.side(each.resid(POSITION, ids(PIVOT)), "pivot")
         for language in TARGETS:
             target = metrics.side(each.resid(POSITION, ids(language)), "target")
-            alignment.summary(alignment.measured(metrics.paired(pivot, target), whole=True))
+            grams = metrics.paired(pivot, target)
+            cells.summary(cells.measure_states(grams, sample, comparisons=True, whole=True), sample)
 
 
 def by_vectors(pivot: np.ndarray, target: np.ndarray) -> float:
     """Seconds for one bootstrap resample of the excess that goes back to the vectors."""
-    drawn = resampling.bootstrap_weights(N)[:REFERENCE_RESAMPLES]
+    drawn = Groups.independent(N).bootstrap_weights[:REFERENCE_RESAMPLES]
     started = time.perf_counter()
     for weights in drawn:
         chosen = np.repeat(np.arange(N), weights.astype(int))
@@ -134,8 +140,8 @@ def sentences(meanings: int) -> list[ParallelSentence]:
 def large_store(folder: Path, stimuli: list[ParallelSentence], seed: int) -> ActivationStore:
     """Random values around a vector per meaning, all read positions alike."""
     rng = np.random.default_rng(seed)
-    made = ActivationStore(folder)
-    with made.writing({"model": "random", "revision": "none"}, {}):
+    with ActivationWriter(folder).locked() as writer:
+        writer.begin({"model": "random", "revision": "none"}, {})
         for shard, start in enumerate(range(0, len(stimuli), SHARD_SIZE)):
             own = stimuli[start : start + SHARD_SIZE]
             resid = rng.standard_normal((len(own), N_STATES, D_MODEL), np.float32)
@@ -146,10 +152,10 @@ def large_store(folder: Path, stimuli: list[ParallelSentence], seed: int) -> Act
             tokens = rng.integers(10, 9000, (len(own), TOKENS)).tolist()
             read = {"last": TOKENS - 1, "content": TOKENS - 2, "mean": list(range(1, TOKENS - 1))}
             names = [stimulus.stimulus_id for stimulus in own]
-            made.write_shard(
+            writer.write_shard(
                 f"shard-{shard:05d}", names, Activations(positions, normed, tokens, [read] * len(own))
             )
-    return made
+    return ActivationStore(folder)
 
 
 def reading(each: ActivationStore, folder: Path) -> list[Row]:

@@ -5,13 +5,12 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from explorer.data import Results
 from probe.paths import REPOSITORY, Paths
-from probe.tables import EFFECTS, PEAKS, SUMMARY, Table
+from probe.tables import EFFECTS, SUMMARY, Table
 from tests.support.browser import serving
 
 FAMILY = "nano-aya"
@@ -30,21 +29,11 @@ def rewrite(root: Path, table: Table, change: Callable[[pd.DataFrame], pd.DataFr
     table.write(paths.results(name), rows, made_of)
 
 
-def judged(rows: pd.DataFrame) -> pd.DataFrame:
-    """Results from before the door with some verdict, so that both kinds are there."""
-    if "verdict" in rows:
-        return rows
-    may = rows.metric.isin(["excess", "centred_cosine"]) & (rows.ci_low > 0) & (rows.position == "mean")
-    return rows.assign(verdict=np.where(may, "matched", "blocked"), reason=np.where(may, "", "at_chance"))
-
-
 @pytest.fixture(scope="session")
 def root(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("explorer")
     shutil.copytree(REPOSITORY / "results" / FAMILY, root / "results" / FAMILY, ignore=UNUSED)
     shutil.copytree(REPOSITORY / "assets" / FAMILY, root / "assets" / FAMILY)
-    for table in (SUMMARY, EFFECTS, PEAKS):
-        rewrite(root, table, judged)
     few = f"variant == 'fire' and {METRICS}"
     rewrite(root, SUMMARY, lambda rows: rows.query(few).drop(columns=["verdict", "reason"]), "single")
     curves = json.loads((root / "results" / FAMILY / "alignment_curves.json").read_text())
