@@ -218,8 +218,9 @@ def _of_states(
         target = side(names[1], rivals[1], "target")
         grams = metrics.paired(pivot, target)
         found[language] = measure_states(grams, sample, comparisons, primary)
-        few = controls.without_top_directions(pivot.directions, target.directions)
-        found[language].values["few_directions"] = few[None]
+        if position == PRIMARY_POSITION:  # where claims are made
+            few = controls.without_top_directions(pivot.directions, target.directions)
+            found[language].values["few_directions"] = few[None]
         if primary:
             found[language].space.update(space | confounders.space(language, grams, sample.groups))
     return found

@@ -184,9 +184,15 @@ def without_top_directions(pivot: np.ndarray, target: np.ndarray) -> np.ndarray:
 def agreeing_directions(pivot: np.ndarray, target: np.ndarray, k: int) -> np.ndarray:
     """(d_model, k), orthonormal: the leading eigenvectors of P'T + T'P, along which matched rows agree most.
 
-    pivot, target: (n, d_model). By subspace iteration: of the whole spectrum only k are wanted.
+    pivot, target: (n, d_model). Exactly where the rows are few against d_model, for then they span all of it;
+    by subspace iteration elsewhere: of the whole spectrum only k are wanted.
     Source: Halko, Martinsson and Tropp 2011, "Finding Structure with Randomness".
     """
+    n, d_model = pivot.shape
+    if 2 * n < d_model:
+        spanned, rows = np.linalg.qr(np.concatenate([pivot, target]).T)
+        inside = rows[:, :n] @ rows[:, n:].T
+        return (spanned @ np.linalg.eigh(inside + inside.T)[1])[:, ::-1][:, :k]
     basis = np.random.default_rng(SEED).normal(size=(pivot.shape[1], min(k + 2, pivot.shape[1])))
     for _ in range(ITERATIONS):
         basis, _ = np.linalg.qr(pivot.T @ (target @ basis) + target.T @ (pivot @ basis))

@@ -102,8 +102,8 @@ class _Gathered:
         self.meanings[cell.stimuli] = cell.meanings
         self.groups[cell.stimuli] = cell.sample.groups
         self.rows.append(cell.summary)
-        self.few.append(_few(cell))
         if cell.position == PRIMARY_POSITION:
+            self.few.append(_few(cell))
             for _, similarity in cell.found.highest:
                 self.highest[cell.variant, cell.language, cell.stimuli] = similarity
         for metric, reason in cell.found.refused.items():
@@ -128,7 +128,10 @@ def measure(
     """Every number of stage 3; without `comparisons` only those that a claim rests on, in a third of the
     time.
 
-    Raises MissingActivations where a stimulus was not extracted."""
+    Raises MissingActivations where a stimulus was not extracted, ValueError without the primary position:
+    claims are made there."""
+    if PRIMARY_POSITION not in positions:
+        raise ValueError(f"{PRIMARY_POSITION} must be among the positions: claims are made there")
     gathered = _Gathered()
     work = [(store, manifest, variant, positions, comparisons) for variant, store in stores.items()]
     for part in _each(_gather, work):
