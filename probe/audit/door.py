@@ -32,7 +32,7 @@ KINDS = {
     "variant_effects": "effect",
     "regional": "regional effect",
     "peaks": "peak",
-    "robustness": "effect under another way of measuring it",
+    "robustness": "remeasured effect",
 }
 LOW = (
     "not_significant",
