@@ -42,7 +42,7 @@ def test_what_calibration_leaves_out_changes_no_verdict(bench):
     pd.testing.assert_frame_equal(without, whole)
 
 
-# What still misses its target, as REPORT 4.4 tells: skewed differences at n = 20, and the raw cosine, on which
+# What still misses its target, as REPORT 4.4 tells: skewed differences at n = 20; and the raw cosine, on which
 # no claim rests.
 MISSES = {"skewed differences", "level, cosine"}
 
