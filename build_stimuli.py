@@ -6,7 +6,9 @@ Writes  data/stimulus_manifest.json, or the family's own manifest
 Run     uv run build_stimuli.py
         uv run build_stimuli.py --flores-dir flores200_dataset     (nothing is downloaded)
         uv run build_stimuli.py --flores none                      (probes and edge cases alone)
-        uv run build_stimuli.py --parallel DIR                     (and your own: en.txt, hi.txt, ... in DIR)
+        uv run build_stimuli.py --parallel DIR                     (and your own: en.txt, hi.txt, ... in DIR,
+                                                                   with groups.txt or ids.txt where lines
+                                                                   belong together)
         uv run build_stimuli.py --family nano-aya                  (probes and held-out corpus sentences)
 
 Where no source of FLORES-200 works, the manifest does without and says so.
@@ -37,6 +39,7 @@ from probe.stimuli.manifest import (
     Manifest,
     ParallelSentence,
     ProbeSentence,
+    first_error,
     load_concepts,
     probe_sentences,
 )
@@ -105,6 +108,8 @@ def read_flores(
     if found is None:
         return [], None, tried
     sentences = flores.stimuli(found, n)
+    if not any(found.articles):
+        log.warning("FLORES-200 without its articles: each sentence counts as independent, which it is not")
     ways = Counter(s.selected_by.partition(":")[0] for s in sentences if s.language == "en")
     return (
         sentences,
@@ -129,6 +134,8 @@ def read_held_out(paths: Paths) -> tuple[list[ParallelSentence], dict]:
                 language=language,
                 text=corpus.render(meaning, language),
                 meaning_id=meaning.id,
+                # Frame and fillers are crossing factors: two meanings may share a person and nothing else.
+                groups={"frame": meaning.frame, **meaning.slots},
             )
             for number, meaning in enumerate(corpus.held_out())
             for language in LANGUAGES
@@ -145,17 +152,28 @@ def read_parallel(folder: Path, paths: Paths) -> tuple[list[ParallelSentence], d
     if any(found.dropped.values()):
         counts = ", ".join(f"{n} {why}" for why, n in found.dropped.items())
         log.warning("%s: lines dropped in all languages: %s", folder, counts)
-    return found.sentences, {"folder": paths.name(folder), "files": found.files, "dropped": found.dropped}
+    for code, n in found.contradictory.items():
+        log.warning("%s: %d lines say what another says whose English differs: both are dropped", code, n)
+    if not found.grouped:
+        log.warning("%s: no groups.txt or ids.txt; each line counts as independent of the others", folder)
+    return found.sentences, {
+        "folder": paths.name(folder),
+        "files": found.files,
+        "dropped": found.dropped,
+        "contradictory": found.contradictory,
+    }
 
 
 def read_edge(paths: Paths) -> tuple[list[EdgeCase], dict]:
     path = paths.source(edge_cases.FILE)
-    sentences = edge_cases.stimuli(edge_cases.load_cases(path))
+    made = edge_cases.stimuli(edge_cases.load_cases(path))
+    sentences = [case.model_copy(update={"groups": {"case": case.reference_id}}) for case in made]
     return sentences, {"file": paths.name(path), "sha256": sha256(path)}
 
 
 def build(args: argparse.Namespace, paths: Paths, family: Family) -> Manifest:
-    """Raises ProbeError for an input that is missing or malformed, and for a text or an id given twice."""
+    """Raises ProbeError for an input that is missing or malformed, ValidationError for what no manifest may
+    hold."""
     organism = of_organism(family)
     automatic = (args.flores or ("none" if organism else "auto")) == "auto"
     probes, probe_file = read_probes(paths)
@@ -176,16 +194,15 @@ def build(args: argparse.Namespace, paths: Paths, family: Family) -> Manifest:
         "sources": sources,
         "flores_tried": tried,
     }
-    try:
-        return Manifest(metadata=metadata, **kinds)
-    except ValidationError as error:
-        message = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise ProbeError(f"the manifest would not be valid: {message}") from error
+    return Manifest(metadata=metadata, **kinds)
 
 
 def work(args: argparse.Namespace) -> None:
     paths, family, _ = cli.context(args)
-    manifest = build(args, paths, family)
+    try:
+        manifest = build(args, paths, family)
+    except ValidationError as error:
+        raise ProbeError(f"the manifest would not be valid: {first_error(error)}") from error
     path = write_bytes(paths.root / family.manifest, to_json(manifest.model_dump()))
     counts = ", ".join(f"{n} {kind}" for kind, n in manifest.metadata["counts"].items() if n)
     print(f"{path}: {counts} in {len(LANGUAGES)} languages")

@@ -57,8 +57,10 @@ def write(
     """Every result file; returns the path of the summary."""
     curves = {"curves": measured.curves, "post_norm": measured.post_norm}
     files.write_json(out / "alignment_curves.json", curves, metadata)
-    for name, table in {"commitment_matrix": commitments, **judged.tables}.items():
+    written = {"commitment_matrix": commitments, **judged.tables}
+    for name, table in written.items():
         tables.TABLES[name].write(out, table, metadata)
+    tables.remove_unwritten(out, tables.ALIGNMENT, written)
     findings.write(out, judged.findings, metadata)
     return out / "alignment_summary.csv"
 

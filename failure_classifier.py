@@ -25,7 +25,7 @@ from probe import cli
 from probe.activations.opening import open_stores, provenance
 from probe.activations.store import ActivationStore
 from probe.errors import ProbeError
-from probe.failures import evidence as failures
+from probe.failures import cases, edge, evidence
 from probe.families import Family
 from probe.paths import Paths
 from probe.routing import Decision, evaluate, route
@@ -37,10 +37,6 @@ __all__ = ["Decision", "main", "route"]
 
 log = logging.getLogger(__name__)
 
-TOLERATED_DELAY = 4  # states
-LATE, NEVER = "late_commitment", "no_commitment"
-PREVIEW = 60  # characters
-
 
 def parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
@@ -51,67 +47,6 @@ def parser() -> argparse.ArgumentParser:
         "--json", action="store_true", help="with --route or --evaluate: for a program to read"
     )
     return parser
-
-
-def failure(regional: int | None, baseline: int | None) -> str | None:
-    """LATE, NEVER, or None where the regional variant does no worse. None for a layer is 'never commits'."""
-    if baseline is None:
-        return None
-    if regional is None:
-        return NEVER
-    return LATE if regional - baseline > TOLERATED_DELAY else None
-
-
-def cases(
-    commitments: pd.DataFrame, evidence: pd.DataFrame, family: Family, manifest: Manifest
-) -> pd.DataFrame:
-    """One row per concept, language and regional variant that fails, with the evidence for it.
-
-    evidence: what `failures.concept_evidence` returns. q-values are over all that could have failed (Base
-    commits), for what did fail was picked by the very scores that are tested.
-    """
-    layers = [column for column in commitments.columns if column.endswith("_layer")]
-    could_fail = commitments[commitments[f"{family.baseline}_layer"].notna()]
-    tested = could_fail.merge(evidence, on=["concept_id", "language"], validate="one_to_many")
-    tested = failures.with_q_values(tested)
-    texts = {(s.concept_id, s.language): s for s in manifest.probes}
-    rows = []
-    for cell in tested.to_dict("records"):
-        commits = {name: None if pd.isna(cell[name]) else int(cell[name]) for name in layers}
-        category = failure(commits[f"{cell['variant']}_layer"], commits[f"{family.baseline}_layer"])
-        if category is None:
-            continue
-        stimulus = texts[cell["concept_id"], cell["language"]]
-        worse = bool(cell["distinguishable"] and cell["effect"] < 0)
-        rows.append(
-            {
-                "stimulus_id": stimulus.stimulus_id,
-                "concept": cell["concept"],
-                "language": cell["language"],
-                "text_preview": stimulus.text[:PREVIEW],
-                **{name.replace("_layer", "_commit"): commits[name] for name in layers},
-                "failure_category": category,
-                "notes": _note(cell["variant"], cell["language"], worse, family),
-                "variant": cell["variant"],
-                **{name: cell[name] for name in ("effect", "ci_low", "ci_high", "p_value", "q_value")},
-                "significant": worse,
-            }
-        )
-    table = pd.DataFrame(rows, columns=_columns(layers))
-    return table.astype({name.replace("_layer", "_commit"): "Int64" for name in layers})
-
-
-def _columns(layers: list[str]) -> list[str]:
-    what = ["stimulus_id", "concept", "language", "text_preview"]
-    commits = [name.replace("_layer", "_commit") for name in layers]
-    evidence = ["variant", "effect", "ci_low", "ci_high", "p_value", "q_value", "significant"]
-    return [*what, *commits, "failure_category", "notes", *evidence]
-
-
-def _note(variant: str, language: str, worse: bool, family: Family) -> str:
-    meant = language in family.variants[variant].emphasises
-    place = f"{variant} ({'a language it emphasises' if meant else 'not a language it emphasises'})"
-    return place if worse else f"{place}; not significant: its loss is not told from zero"
 
 
 def read_commitments(paths: Paths, family: Family, manifest: Manifest) -> tuple[Path, pd.DataFrame]:
@@ -131,15 +66,16 @@ def measure(args: argparse.Namespace) -> None:
     source, commitments = read_commitments(paths, family, manifest)
     measured = dict.fromkeys([family.baseline, *variants])
     stores = open_stores(paths, family, measured, [*manifest.probes, *manifest.edge])
-    regional = [v for v in variants if family.variants[v].emphasises and f"{v}_layer" in commitments]
-    evidence = failures.concept_evidence(stores, manifest, family.baseline, regional)
-    table = cases(commitments, evidence, family, manifest)
-    params = {"tolerated_delay": TOLERATED_DELAY}
-    metadata = provenance(paths, family, stores, params, [source], **failures.CONVENTIONS)
+    params = {"tolerated_delay": cases.TOLERATED_DELAY}
+    metadata = provenance(paths, family, stores, params, [source], **evidence.CONVENTIONS)
     out = paths.results(family.name)
-    path = FAILURE_CASES.write(out, table, metadata)
-    print(f"{path}: {len(table)} failures, {int(table.significant.sum())} of them significant")
     write_edge(out, stores, manifest, family, metadata)
+    regional = [v for v in variants if family.variants[v].emphasises and f"{v}_layer" in commitments]
+    lost = cases.concept_evidence(stores, manifest, family.baseline, regional)
+    tested = cases.with_failures(commitments, lost, family)
+    table = cases.cases(tested, family, manifest)
+    path = FAILURE_CASES.write(out, table, metadata)
+    print(f"{path}: {cases.summary(table, tested, family, regional)}")
 
 
 def write_edge(
@@ -148,10 +84,10 @@ def write_edge(
     if not manifest.edge:
         log.info("the manifest has no edge cases; build it again with: uv run build_stimuli.py")
         return
-    by_case, by_category = failures.edge_tables(stores, manifest, family.baseline)
+    by_case, by_category = edge.edge_tables(stores, manifest, family.baseline)
     EDGE_EFFECTS.write(out, by_case, metadata)
     path = EDGE_CATEGORIES.write(out, by_category, metadata)
-    print(f"{path}: {failures.summary(by_category)}")
+    print(f"{path}: {edge.summary(by_category)}")
 
 
 def print_route(text: str, family: str, as_json: bool) -> None:
@@ -159,7 +95,7 @@ def print_route(text: str, family: str, as_json: bool) -> None:
     if as_json:
         print(json.dumps(dataclasses.asdict(decision), ensure_ascii=False))
         return
-    print(f"{decision.variant}: {decision.language}, {decision.category or 'clean'}")
+    print(f"{decision.variant}: {decision.language}, {', '.join(decision.categories) or 'clean'}")
     print(f"confidence {decision.confidence:.2f}")
     for reason in decision.reasons:
         print(f"- {reason}")
@@ -170,14 +106,11 @@ def print_evaluation(path: Path, family: str, as_json: bool) -> None:
     if as_json:
         print(json.dumps(evaluation.summary(), ensure_ascii=False))
         return
-    n = evaluation.n
     print(pd.DataFrame(evaluation.confusion).T.to_string())
     print(f"rows: expected; columns: decided. {evaluation.policy}")
     print(f"false alarms on clean forms: {len(evaluation.false_alarms)} of {evaluation.clean}")
-    print(
-        f"right of {n}: {evaluation.categories_right} categories, {evaluation.variants_right} variants, "
-        f"{evaluation.languages_right} languages"
-    )
+    right = ", ".join(f"{what} {n}" for what, n in evaluation.right.items())
+    print(f"right of {evaluation.n}: {right}; {evaluation.categories_given:.2f} categories a case")
 
 
 def work(args: argparse.Namespace) -> None:

@@ -37,7 +37,8 @@ def parser() -> argparse.ArgumentParser:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage, what it writes, as globs below the root, and the stages whose results it reads.
+    """A stage, what it writes, as globs below the root, the stages whose results it reads, and what else it
+    reads that no stage of this run makes.
 
     Its code, the data files and the models that it reads are not listed: `fingerprint` finds them.
     """
@@ -46,6 +47,7 @@ class Stage:
     writes: tuple[str, ...]
     after: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
 
 
 def stages(family: Family, variants: Sequence[str]) -> list[Stage]:
@@ -67,7 +69,7 @@ def stages(family: Family, variants: Sequence[str]) -> list[Stage]:
     return [
         Stage(stimuli, (family.manifest,)),
         Stage(activations, stored, (stimuli,), ("--local",)),
-        Stage(alignment, curves, (stimuli, activations)),
+        Stage(alignment, curves, (stimuli, activations), reads=made_by("untrained_control")),
         Stage("failure_classifier", made_by("failure_classifier"), (stimuli, activations, alignment)),
         Stage("logit_lens", made_by("logit_lens", "logit_lens_examples"), (stimuli,)),
         figures("heatmap", "*heatmap*", alignment),
@@ -95,7 +97,7 @@ class Run:
         models if it loads any, and the results of the stages that it comes after."""
         code = dependencies.code(stage.module)
         before = [each for each in stages(self.family, self.variants) if each.module in stage.after]
-        read = {path for each in before for path in self._read(each)}
+        read = {path for each in before for path in self._there(each.writes)} | set(self._there(stage.reads))
         written = set(matching(stage.writes, self.paths.root)) | set(matching(stage.writes, REPOSITORY))
         read |= code | (dependencies.data(code, self.paths) - written)
         commits: list[str | None] = []
@@ -105,9 +107,9 @@ class Run:
         state = [stage.arguments, self.variants, commits, self.hashes(read), files.versions()]
         return files.digest(json.dumps(state).encode())
 
-    def _read(self, before: Stage) -> list[Path]:
-        """What an earlier stage wrote. Of activations the index, which has the sha256 of every shard."""
-        written = matching(before.writes, self.paths.root) or matching(before.writes, REPOSITORY)
+    def _there(self, globs: tuple[str, ...]) -> list[Path]:
+        """What was written before. Of activations the index, which has the sha256 of every shard."""
+        written = matching(globs, self.paths.root) or matching(globs, REPOSITORY)
         return [path for path in written if path.suffix != ".safetensors"]
 
     def _local_models(self) -> set[Path]:

@@ -23,16 +23,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from probe.activations.shard import SHARD_SIZE
-from probe.activations.store import ActivationStore
-from probe.activations.writer import ActivationWriter
+from probe.activations.store import SHARD_SIZE, Activations, ActivationStore
 from probe.alignment import cells as alignment
 from probe.alignment import measure as measurement
 from probe.conventions import POSITIONS
 from probe.families import Family, Variant
 from probe.files import write_bytes
 from probe.languages import LANGUAGES, PIVOT, TARGETS
-from probe.models.extract import Activations
 from probe.stats import metrics, resampling
 from probe.stimuli.manifest import Manifest, ParallelSentence
 
@@ -58,11 +55,10 @@ def store(folder: Path, seed: int) -> ActivationStore:
     activations = Activations(
         {POSITION: resid}, {POSITION: resid[:, -1]}, [[2]] * len(every), [{"last": 0}] * len(every)
     )
-    made = ActivationWriter(folder)
-    with made.locked():
-        made.begin({"model": "random"}, {})
+    made = ActivationStore(folder)
+    with made.writing({"model": "random"}, {}):
         made.write_shard("shard-00000", every, activations)
-    return ActivationStore(folder)
+    return made
 
 
 def measure(stores: list[ActivationStore]) -> None:
@@ -138,9 +134,8 @@ def sentences(meanings: int) -> list[ParallelSentence]:
 def large_store(folder: Path, stimuli: list[ParallelSentence], seed: int) -> ActivationStore:
     """Random values around a vector per meaning, all read positions alike."""
     rng = np.random.default_rng(seed)
-    made = ActivationWriter(folder)
-    with made.locked():
-        made.begin({"model": "random", "revision": "none"}, {})
+    made = ActivationStore(folder)
+    with made.writing({"model": "random", "revision": "none"}, {}):
         for shard, start in enumerate(range(0, len(stimuli), SHARD_SIZE)):
             own = stimuli[start : start + SHARD_SIZE]
             resid = rng.standard_normal((len(own), N_STATES, D_MODEL), np.float32)
@@ -154,7 +149,7 @@ def large_store(folder: Path, stimuli: list[ParallelSentence], seed: int) -> Act
             made.write_shard(
                 f"shard-{shard:05d}", names, Activations(positions, normed, tokens, [read] * len(own))
             )
-    return ActivationStore(folder)
+    return made
 
 
 def reading(each: ActivationStore, folder: Path) -> list[Row]:

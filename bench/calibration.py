@@ -1,180 +1,190 @@
-"""Do the intervals cover, do the nulls hold, is what is planted found? On synthetic data of known truth.
+"""How often does a false claim get past the door, and a true one? On worlds of known truth (bench/worlds.py).
 
+Reads   bench/calibration_before.csv   the same rates for the first edition of the measurement
 Writes  bench/calibration.csv, bench/calibration.png
-Run     uv run bench/calibration.py            (500 data sets each, 2,000 for the null; about 4 minutes)
-        uv run bench/calibration.py --data-sets 60 --out DIR     (a quick form; the tests use it)
+Run     uv run bench/calibration.py                        (500 data sets a world; about an hour on 2 cores)
+        uv run bench/calibration.py --only "ten topics" --data-sets 60 --out DIR
 
-Every data set is drawn anew from tests/support/synthetic.py, whose alignment is known in closed form, and
-goes through the same functions that stage 3 calls.
+A world whose row is there is not run again unless the measurement, the worlds or --data-sets changed. Every
+data set goes through what stage 3 (for failures, stage 4) calls, and a claim is a row that the door lets out.
 """
 
 import argparse
+import ast
 import logging
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import threadpoolctl
 from tqdm import tqdm
 
-from probe.alignment import effects, peaks
-from probe.families import Family, Variant
-from probe.files import write_bytes
-from probe.stats import metrics, resampling
-from tests.support import synthetic
+from bench.memory import Data
+from bench.worlds import WORLDS, World
+from probe import dependencies
+from probe.alignment import measure
+from probe.audit.door import claimable
+from probe.audit.judge import measure_and_judge
+from probe.conventions import ALPHA, PRIMARY_METRIC, PRIMARY_POSITION
+from probe.failures import cases, evidence
+from probe.files import digest, write_bytes
+from probe.stats import metrics
 
 HERE = Path(__file__).parent
-PEAK, N_STATES = 5, 9
-NOISE = 0.3  # of the residual vectors, over the spread of the sentences
-FAMILY = Family(
-    name="synthetic",
-    description="synthetic",
-    control="global",
-    default_variants=["base"],
-    variants={
-        "base": Variant(path="-"),
-        "global": Variant(path="-"),
-        "fire": Variant(path="-", emphasises=["hi"]),
-    },
+ROOMS = ("stats", "alignment", "audit", "failures", "bench")
+FALSE_CLAIMS, COVERAGE = (0.0, 0.07), (0.92, 0.98)
+COLUMNS = (
+    "world about n data_sets false_claims wilson_low wilson_high coverage power effect before code".split()
 )
 
 
-def world(
-    seed: int, n: int = 40, shared: np.ndarray | float = 0.3, d_model: int = 256, **more
-) -> synthetic.World:
-    levels = np.full(N_STATES, shared) if np.isscalar(shared) else np.asarray(shared)
-    return synthetic.World(levels, n=n, d_model=d_model, seed=seed, noise=NOISE, **more)
+NEEDED = {PRIMARY_METRIC, "rank", "cosine", "excess"}  # by the door and by the audit
 
 
-def items(drawn: synthetic.World, metric: str = "excess", language: str = "hi") -> np.ndarray:
-    """(n, n_states) item scores of one language against the pivot."""
-    return np.diagonal(scores(drawn, metric, language), axis1=1, axis2=2).T
+def leave_comparisons_out() -> None:
+    """In this process, stage 3 measures what a verdict rests on and no more: the other metrics and the
+    confounders are for comparison, take two thirds of the time, and change no verdict."""
+    for name in set(metrics.ITEMWISE) - NEEDED:
+        del metrics.ITEMWISE[name]
+    metrics.WHOLE.clear()
+    measure.COMPARED = (PRIMARY_METRIC, "rank")
+    measure._confounders = lambda *_: None
+    measure.WORTH_A_PROCESS = sys.maxsize  # the processes are taken up by data sets
+    threadpoolctl.threadpool_limits(1)
 
 
-def scores(drawn: synthetic.World, metric: str, language: str) -> np.ndarray:
-    vectors = synthetic.activations(drawn)
-    return metrics.ITEMWISE[metric](metrics.grams(vectors["en"], vectors[language]))
+@dataclass(frozen=True)
+class Outcome:
+    """Of one data set: whether the claim got out, and the share of intervals that hold the truth."""
+
+    said: bool
+    covered: float = np.nan
 
 
-def covers(seed: int, metric: str, n: int) -> bool:
-    """Whether the 95 % BCa interval at the planted peak holds the analytic value."""
-    drawn = world(seed, n, synthetic.bump(N_STATES, PEAK))
-    column = items(drawn, metric)[:, [PEAK]]
-    _, low, high = resampling.interval(lambda w: w @ column / w.sum(axis=1, keepdims=True), n)
-    true = getattr(synthetic.truth(drawn, "hi"), TRUTHS[metric])[PEAK]
-    return bool(low[0] <= true <= high[0])
+def of_primary(table: pd.DataFrame, rows: str) -> pd.DataFrame:
+    """The rows of the primary measure (and position, unless the query names one) that the query picks."""
+    if "metric" in table and "metric" not in rows:
+        table = table[table["metric"] == PRIMARY_METRIC]
+    if "position" in table and "position" not in rows:
+        table = table[table["position"] == PRIMARY_POSITION]
+    return table.query(rows)
 
 
-TRUTHS = {"cosine": "cosine", "excess": "excess", "centred_cosine": "centred"}
+def failed(data: Data) -> pd.DataFrame:
+    """What stage 4 would call a significant loss of fire, whatever either variant commits to."""
+    tested = evidence.with_q_values(cases.concept_evidence(data.stores, data.manifest, "base", ["fire"]))
+    return tested[tested.significant & (tested.effect < 0) & ~tested.shared]
 
 
-def somewhere(seed: int, n: int, shared: float, d_model: int = 256) -> bool:
-    """Whether the max statistic over all states says p < 0.05 for the excess."""
-    q = scores(world(seed, n, shared, d_model), "excess", "hi")
-    observed = np.diagonal(q, axis1=1, axis2=2).mean(axis=1)
-    return resampling.max_statistic_p(observed, resampling.permuted_matched(q))[1] < 0.05
+def outcome(world: World, effect: float, n: int, seed: int) -> Outcome:
+    """One data set, drawn, measured and judged."""
+    data = world.make(np.random.default_rng([seed, n, int(digest(world.name.encode())[:8], 16)]), n, effect)
+    tables = measure_and_judge(data.stores, data.manifest, data.family, data.untrained, data.positions).tables
+    claim = world.right if effect else world.wrong
+    said = claim is not None and bool(claimable(of_primary(tables[claim.table], claim.rows)).any())
+    if effect or world.truth is None:
+        return Outcome(said)
+    known, truth = world.truth
+    intervals = of_primary(tables[known.table], known.rows)
+    return Outcome(said, float(((intervals.ci_low <= truth) & (truth <= intervals.ci_high)).mean()))
 
 
-def small_excess(excess: float) -> float:
-    """The shared fraction that makes an excess of this size in `world`."""
-    length = 1.0 + 0.5 + 1 + NOISE**2
-    return excess * length
+def outcomes(world: World, effect: float, n: int, count: int, pool: ProcessPoolExecutor) -> list[Outcome]:
+    draws = pool.map(partial(outcome, world, effect, n), range(count), chunksize=max(1, count // 50))
+    label = f"{world.name}, n = {n}, effect {effect:g}"
+    return list(tqdm(draws, desc=label, total=count, disable=not sys.stderr.isatty()))
 
 
-def detects(seed: int, n: int) -> bool:
-    """Whether an excess of 0.05 is found at the noise of nano-aya: in so few dimensions one meaning's excess
-    has a standard deviation of 0.08, as nano-aya's has at its planted state (0.05 to 0.10)."""
-    return somewhere(seed, n, small_excess(0.05), d_model=30)
-
-
-def finds_peak(seed: int, n: int) -> bool:
-    found = peaks.describe(items(world(seed, n, synthetic.bump(N_STATES, PEAK))))
-    return abs(found["peak_state"] - PEAK) <= 1
-
-
-def variants(seed: int, n: int, regional: float, everywhere: float) -> dict[tuple[str, str], np.ndarray]:
-    """Item scores of base, global (shifted everywhere) and fire (that too, and Hindi by `regional` more)."""
-    base = world(seed, n, synthetic.bump(N_STATES, PEAK, high=0.4))
-    shift = dict.fromkeys(("hi", "sw", "fr"), everywhere)
-    drawn = {
-        "base": base,
-        "global": replace(base, gains=shift, variant=1),
-        "fire": replace(base, gains=shift | {"hi": everywhere + regional}, variant=2),
-    }
-    return {(v, lang): items(w, "excess", lang) for v, w in drawn.items() for lang in ("hi", "sw", "fr")}
-
-
-def attributes(seed: int, n: int, regional: float, everywhere: float) -> bool:
-    """Whether the strictest difference in differences calls fire's Hindi an effect at the peak, p < 0.05 over
-    all states, with the interval above 0."""
-    contrast = list(effects.did_contrasts(variants(seed, n, regional, everywhere), FAMILY))[1]
-    table = effects.tested(contrast)
-    row = table[(table.language == "hi") & (table.state == PEAK)].iloc[0]
-    return bool(row.p_max < 0.05 and row.ci_low > 0)
-
-
-CHECKS: dict[str, tuple[Callable[[int], bool], float, float]] = {
-    "95 % interval of the cosine covers, n = 40": (lambda s: covers(s, "cosine", 40), 0.92, 0.98),
-    "95 % interval of the excess covers, n = 20": (lambda s: covers(s, "excess", 20), 0.92, 0.98),
-    "95 % interval of the excess covers, n = 40": (lambda s: covers(s, "excess", 40), 0.92, 0.98),
-    "95 % interval of the centred cosine covers, n = 40": (
-        lambda s: covers(s, "centred_cosine", 40), 0.92, 0.98,
-    ),
-    "max statistic, nothing there: p < 0.05, n = 20": (lambda s: somewhere(s, 20, 0.0), 0.03, 0.07),
-    "max statistic, nothing there: p < 0.05, n = 200": (lambda s: somewhere(s, 200, 0.0), 0.03, 0.07),
-    "power for an excess of 0.05, n = 20 (no target)": (lambda s: detects(s, 20), 0.0, 1.0),
-    "power for an excess of 0.05, n = 50": (lambda s: detects(s, 50), 0.9, 1.0),
-    "power for an excess of 0.05, n = 200": (lambda s: detects(s, 200), 0.9, 1.0),
-    "planted peak found within one state, n = 20": (lambda s: finds_peak(s, 20), 0.95, 1.0),
-    "regional effect attributed, n = 20": (lambda s: attributes(s, 20, 0.3, 0.1), 0.9, 1.0),
-    "global shift not attributed, n = 20": (lambda s: not attributes(s, 20, 0.0, 0.3), 0.95, 1.0),
-}  # fmt: skip
-
-
-def run(data_sets: int) -> pd.DataFrame:
-    """One row per check: the rate at which it came true, its Wilson 95 % interval, the target."""
+def row(world: World, n: int, data_sets: int, pool: ProcessPoolExecutor) -> dict:
+    """False claims and coverage where nothing is planted, power (on a fifth of the data sets) where it is."""
     from scipy.stats import binomtest
 
-    rows = []
-    for name, (check, low, high) in CHECKS.items():
-        # A rate of 0.05 in 500 is told to 0.02 only: not enough to tell 0.03 from 0.07.
-        drawn = data_sets * (4 if "nothing there" in name else 1)
-        true = sum(check(seed) for seed in tqdm(range(drawn), desc=name, disable=not sys.stderr.isatty()))
-        interval = binomtest(true, drawn).proportion_ci(method="wilson")
-        rows.append(
-            {
-                "check": name,
-                "data_sets": drawn,
-                "rate": true / drawn,
+    made: dict = {"world": world.name, "about": world.about, "n": n, "data_sets": data_sets}
+    if world.truth or (world.wrong and (n == world.n or not world.right)):
+        nothing = outcomes(world, 0.0, n, data_sets, pool)
+        if world.truth:
+            made["coverage"] = float(np.mean([each.covered for each in nothing]))
+        if world.wrong:
+            said = sum(each.said for each in nothing)
+            interval = binomtest(said, data_sets).proportion_ci(method="wilson")
+            made |= {
+                "false_claims": said / data_sets,
                 "wilson_low": interval.low,
                 "wilson_high": interval.high,
-                "target_low": low,
-                "target_high": high,
-                "met": low <= true / drawn <= high,
             }
-        )
-        logging.info("%s: %.3f (%.2f to %.2f)", name, true / drawn, low, high)
-    return pd.DataFrame(rows)
+    if world.right:
+        planted = outcomes(world, world.effect, n, max(10, data_sets // 5), pool)
+        made |= {"power": float(np.mean([each.said for each in planted])), "effect": world.effect}
+    return made
+
+
+def code() -> str:
+    """What the rates depend on: the worlds and the rooms that measure and judge, comments apart."""
+    sources = sorted(path for path in dependencies.code("bench.calibration") if path.parent.name in ROOMS)
+    trees = [ast.dump(ast.parse(path.read_bytes())) for path in sources if path != Path(__file__)]
+    return digest("".join(trees).encode())[:8]
+
+
+def rows(path: Path, only: Sequence[str], data_sets: int, workers: int) -> Iterator[pd.DataFrame]:
+    """The table, each time that it has another row."""
+    table = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=list(COLUMNS))
+    now, place = code(), {name: number for number, name in enumerate(WORLDS)}
+    current = table[(table.code == now) & (table.data_sets == data_sets)]
+    known = set(zip(current.world, current.n, strict=True))
+    with ProcessPoolExecutor(workers, initializer=leave_comparisons_out) as pool:
+        for world, n in ((WORLDS[name], n) for name in only for n in (WORLDS[name].n, *WORLDS[name].at)):
+            if (world.name, n) not in known:
+                made = row(world, n, data_sets, pool) | {"code": now}
+                table = table[(table.world != world.name) | (table.n != n)]
+                table = pd.concat([table, pd.DataFrame([made])], ignore_index=True)
+                logging.info("%s, n = %d: %s", world.name, n, _rates(made))
+            ordered = table.sort_values(
+                ["world", "n"], key=lambda c: c.map(place) if c.name == "world" else c
+            )
+            yield ordered.reindex(columns=list(COLUMNS))
+
+
+def _rates(made: dict) -> str:
+    return ", ".join(
+        f"{name} {made[name]:.3f}" for name in ("false_claims", "coverage", "power") if name in made
+    )
+
+
+def met(table: pd.DataFrame) -> pd.Series:
+    """Whether a row's false claims and coverage are what the level promises; True where it has neither."""
+    few = (table.false_claims <= FALSE_CLAIMS[1]) & (table.wilson_low <= ALPHA)
+    return (few | table.false_claims.isna()) & (table.coverage.between(*COVERAGE) | table.coverage.isna())
 
 
 def draw(table: pd.DataFrame, path: Path) -> None:
+    """An axis for each kind of rate: what the level promises in grey, the first edition open."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 0.5 * len(table) + 1.2), layout="constrained")
-    ax = figure.subplots()
-    for y, row in enumerate(table.itertuples()):
-        ax.barh(y, row.target_high - row.target_low, left=row.target_low, height=0.7, color="#DDDDDD")
-        error = [[row.rate - row.wilson_low], [row.wilson_high - row.rate]]
-        ax.errorbar(row.rate, y, xerr=error, fmt="o", color="#0072B2" if row.met else "#D55E00", capsize=3)
-    ax.set_yticks(range(len(table)), table["check"])
-    ax.invert_yaxis()
-    ax.set_xlim(-0.01, 1.01)
-    ax.set_xlabel(
-        f"share of {table.data_sets.min()} synthetic data sets or more (grey: target; bars: Wilson 95 %)"
+    figure = Figure(figsize=(11, 0.22 * len(table) + 1.2), layout="constrained")
+    axes = figure.subplots(1, 3, sharey=True, width_ratios=(3, 2, 2))
+    places = np.arange(len(table))
+    kinds = (
+        ("false_claims", "false claims", FALSE_CLAIMS),
+        ("coverage", "95 % intervals that cover", COVERAGE),
     )
-    ax.spines[["top", "right"]].set_visible(False)
+    for ax, (column, label, target) in zip(axes, (*kinds, ("power", "true claims made", None)), strict=True):
+        if target:
+            ax.axvspan(*target, color="#DDDDDD", linewidth=0)
+        if column == "false_claims":
+            ax.plot(table.before, places, "o", mfc="none", color="#999999", label="first edition")
+            ax.hlines(places, table.wilson_low, table.wilson_high, color="#0072B2")
+        ax.plot(table[column], places, "o", color="#0072B2", label="now")
+        ax.set(xlim=(-0.03, 1.03), xlabel=label)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(axis="y", color="#EEEEEE")
+    axes[0].set_yticks(places, table.world + ", n = " + table.n.astype(str))
+    axes[0].invert_yaxis()
+    axes[0].legend(loc="lower right", frameon=False)
     figure.savefig(path, dpi=150, metadata={"Software": None})
 
 
@@ -183,13 +193,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data-sets", type=int, default=500)
+    parser.add_argument("--only", nargs="+", metavar="WORLD", choices=list(WORLDS), default=list(WORLDS))
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=HERE)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    table = run(args.data_sets)
-    path = write_bytes(args.out / "calibration.csv", table.to_csv(index=False, float_format="%.4g").encode())
+    path, table = args.out / "calibration.csv", pd.DataFrame()
+    before = pd.read_csv(HERE / "calibration_before.csv").set_index(["world", "n"]).false_claims
+    for table in rows(path, args.only, args.data_sets, args.workers):
+        table["before"] = before.reindex(pd.MultiIndex.from_frame(table[["world", "n"]])).to_numpy()
+        write_bytes(path, table.to_csv(index=False, float_format="%.4g").encode())
     draw(table, args.out / "calibration.png")
-    print(f"{path}: {int(table.met.sum())} of {len(table)} targets met")
+    print(f"{path}: {int(met(table).sum())} of {len(table)} rows as the level promises")
     return 0
 
 

@@ -40,6 +40,39 @@ def alternating(pair: tuple[str, str], parallel: dict[str, list[str]], rng: rand
     return " ".join(words)
 
 
+def hostile(length: int) -> list[str]:
+    """Texts of about so many characters that a careless pattern goes over again at each of their places."""
+    units = [
+        *(
+            "word ",
+            "é",
+            "e\u0301",
+            "а",
+            "\u200b",
+            "Ã©",
+            "बुखार ",
+            "👨\u200d",
+            "٣",
+            "no-",
+            "''",
+            "\u0902",
+            "\u0345",
+        ),
+        *("بـ", "a\u200c", "(a", "[x", "a.", "1 a", "ا 1a", "A", "𝐚", "ﬁ", "क्\u200d", "\U0001f1e6", "\u064b"),
+        *("aа ", "(a) ", "ﷺ", "a\u0301\u0301\u0301\u0301", "â€", "ß"),
+    ]
+    once = [
+        *(
+            "a" + "\u0902" * length,
+            "ब" + "\u0301" * length,
+            "ب" + "ـ" * length,
+            "ا" + " " * length + "2 days",
+        ),
+        *("ب" + "\u064b" * length + "\u200c", "a" * length + "ш", "(" + "a " * (length // 2), "1" * length),
+    ]
+    return [text[:length] for text in (*(unit * (length // len(unit) + 1) for unit in units), *once)]
+
+
 def into_a_word(text: str, made: str, rng: random.Random) -> str:
     """`made` put into a word, after a letter and before a letter or a mark."""
     letter_or_mark = [unicodedata.category(character)[0] in "LM" for character in text]

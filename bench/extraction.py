@@ -30,7 +30,7 @@ import torch
 import model_loader
 from probe import cli
 from probe.files import write_bytes
-from probe.models.tuning import tuned_budget
+from probe.models import extract as reading
 from probe.paths import REPOSITORY
 from probe.stimuli.manifest import load_manifest
 
@@ -91,7 +91,7 @@ def without_head(case: Case) -> States:
 
 def ours(case: Case) -> Callable[[], States]:
     body = case.model.model
-    budget = tuned_budget(body, case.tokenizer, case.texts)
+    budget = reading.tuned_budget(body, case.tokenizer, case.texts)
     return lambda: list(model_loader.extract(body, case.tokenizer, case.texts, None, budget).resid["last"])
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import model_loader
 from probe.errors import ProbeError
 from probe.families import load_family
-from probe.models import head as unembedding
+from probe.lens import text as lens
 from probe.paths import Paths
 
 KEPT = 64  # readings
@@ -40,7 +40,7 @@ class OneModel:
         return checkpoint.config.get_text_config().num_hidden_layers + 1
 
     def reading(self, family: str, variant: str, text: str) -> dict[str, Any]:
-        """What each state says next after the text, as `probe.lens.LensReading.payload` gives it.
+        """What each state says next after the text, as `probe.lens.text.TextLens.payload` gives it.
 
         Raises ProbeError where the variant cannot be loaded, or cannot read the text.
         """
@@ -49,7 +49,7 @@ class OneModel:
             if asked not in self._readings:
                 model, tokenizer = self._load(family, variant)
                 try:
-                    self._readings[asked] = unembedding.lens(model, tokenizer, text).payload()
+                    self._readings[asked] = lens.read_text(model, tokenizer, text).payload()
                 except ProbeError:
                     raise
                 except ValueError as error:

@@ -237,3 +237,12 @@ LENS_ONSET = Table(
 # fmt: on
 
 TABLES = {table.name: table for table in list(globals().values()) if isinstance(table, Table)}
+
+
+def remove_unwritten(out: Path, made_by: str, written: Iterable[str]) -> None:
+    """Delete a stage's tables that its run did not write: those of an earlier one, with other variants."""
+    for table in TABLES.values():
+        if table.made_by == made_by and table.name not in set(written):
+            path = out / f"{table.name}.csv"
+            for left_over in (path, files.sidecar(path)):
+                left_over.unlink(missing_ok=True)

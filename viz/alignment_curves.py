@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from probe import cli
+from probe.conventions import PRIMARY_METRIC, metric_label
 from probe.families import Family
 from probe.languages import TARGETS, label
 from viz import curves, style
@@ -22,11 +23,7 @@ from viz.curves import Curves
 
 SCRIPT = "alignment_curves"
 THREE = ("sw", "hi", "am")  # the panels of the figure for a first glance
-DEFAULT_METRIC = "excess"
-TITLES = {
-    "cosine": "Raw cosine of matched and mismatched pairs",
-    "excess": "Excess: matched minus mismatched",
-}
+RAW = "cosine"  # drawn beside the metric, with its mismatched level
 
 
 def _panel(ax: Axes, drawn: Curves, family: Family, language: str, metric: str) -> None:
@@ -36,9 +33,8 @@ def _panel(ax: Axes, drawn: Curves, family: Family, language: str, metric: str) 
     tables = {variant: drawn.of(variant, language, metric) for variant in drawn.variants}
     curves.draw_null(ax, list(tables.values()))
     for variant, table in tables.items():
-        curves.draw_interval(ax, table.ci_low, table.ci_high, looks[variant])
-        curves.draw_line(ax, table, looks[variant], variant in strong, label=variant)
-        if metric == "cosine":
+        curves.draw_curve(ax, table, looks[variant], variant in strong, label=variant)
+        if metric == RAW:
             ax.plot(
                 table.state, table.null, "--", color=looks[variant].colour, linewidth=1.3, label="mismatched"
             )
@@ -51,15 +47,15 @@ def _frame(
     """panels: the language and the metric of each."""
     tables = [drawn.of(variant, *panel) for panel in panels for variant in drawn.variants]
     note, handles = curves.blocked_note(drawn, tables)
-    raw = any(shown == "cosine" for _, shown in panels)
+    raw = any(shown == RAW for _, shown in panels)
     lines = [("matched pairs", "-"), ("mismatched pairs", "--")] if raw else []
     style.frame(
         figure,
         title,
-        style.subtitle(family),
+        family,
         [
             f"A thick line is a variant that emphasises the language. {note}",
-            *drawn.caption(family, SCRIPT, metric=(metric, DEFAULT_METRIC)),
+            drawn.source(family, SCRIPT, metric=(metric, PRIMARY_METRIC)),
         ],
         [
             curves.variant_handles(family, drawn.variants),
@@ -79,28 +75,31 @@ def three_panels(drawn: Curves, family: Family, metric: str) -> Figure:
         _panel(ax, drawn, family, language, metric)
         title = textwrap.fill(style.language_title(family, language, drawn.variants), 36)
         ax.set_title(title, loc="left", fontsize=10)
-    axes[0].set_ylabel(curves.METRICS.get(metric, metric))
+    axes[0].set_ylabel(metric_label(metric))
     axes[1].set_xlabel(curves.states_label(drawn.n_states))
-    title = f"Alignment with English, state by state: {curves.METRICS.get(metric, metric)}"
+    title = f"Alignment with English, state by state: {metric_label(metric)}"
     _frame(figure, title, drawn, family, metric, [(language, metric) for language in THREE])
     return figure
 
 
 @style.look
 def average(drawn: Curves, family: Family, language: str, metric: str) -> Figure:
-    """Left the raw cosine, matched and mismatched; right what the figure is about, their difference.
+    """Left the raw cosine, matched and mismatched; right what the figure is about.
 
-    One scale for both, and for the figures of all languages, so that they can be laid side by side.
+    One scale for the figures of all languages, so that they can be laid side by side, and for both panels,
+    unless the metric has a unit of its own.
     """
+    common = RAW in metric_label(metric)
     figure = style.canvas(height=5)
-    for ax, shown in zip(figure.subplots(1, 2), ("cosine", metric), strict=True):
-        ax.set_ylim(curves.limits(drawn.rows.values()))
+    for ax, shown in zip(figure.subplots(1, 2), (RAW, metric), strict=True):
+        ax.set_ylim(curves.limits(t for key, t in drawn.rows.items() if common or key[2] == shown))
         _panel(ax, drawn, family, language, shown)
-        ax.set_ylabel(curves.METRICS.get(shown, shown))
+        ax.set_ylabel(metric_label(shown))
         ax.set_xlabel(curves.states_label(drawn.n_states), fontsize=9.5)
-        ax.set_title(TITLES.get(shown, shown), loc="left")
+        pairs = "matched and mismatched pairs" if shown == RAW else "matched pairs"
+        ax.set_title(f"{metric_label(shown)}, {pairs}", loc="left")
     title = f"Alignment with English. {style.language_title(family, language, drawn.variants)}"
-    _frame(figure, title, drawn, family, metric, [(language, "cosine"), (language, metric)])
+    _frame(figure, title, drawn, family, metric, [(language, RAW), (language, metric)])
     return figure
 
 
@@ -119,7 +118,7 @@ def headline(drawn: Curves, family: Family, metric: str) -> str:
 
 def work(args: argparse.Namespace) -> None:
     paths, family, _ = cli.context(args)
-    drawn = curves.load(args, paths, family, ("cosine", args.metric), TARGETS)
+    drawn = curves.load(args, paths, family, list(dict.fromkeys((RAW, args.metric))), TARGETS)
     out = paths.assets(family.name)
     for language in TARGETS:
         style.save(average(drawn, family, language, args.metric), out, f"alignment_curve_avg_{language}")
@@ -129,7 +128,7 @@ def work(args: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     parser = curves.add_options(cli.parser(__doc__))
-    parser.add_argument("--metric", default=DEFAULT_METRIC, help="excess or cosine (%(default)s)")
+    parser.add_argument("--metric", default=PRIMARY_METRIC, help="of alignment_summary.csv (%(default)s)")
     return parser
 
 

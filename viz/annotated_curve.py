@@ -1,70 +1,128 @@
 """Stage 8: how alignment rises, peaks and falls in the languages that a variant was tuned for.
 
-Reads   results/{family}/alignment_summary.csv, artifact_audit.json
+Reads   results/{family}/alignment_summary.csv, peaks.csv, artifact_audit.json
 Writes  assets/{family}/annotated_rise_peak_collapse (.png, .svg)
 Run     uv run viz/annotated_curve.py --family nano-aya
 
-One panel per variant that emphasises languages: the excess cosine averaged over these, with the baseline and
-the control beside it. The labels are read off the mean curve, and only where it leaves the null band
-and the auditor does not block it in any of the languages.
+One panel per variant that emphasises languages: the primary measure averaged over these, with the baseline
+and the control beside it, and the variant's curve in each language. Rise, peak and fall are told as peaks.csv
+has them, language by language, and nothing is told of a row that may not be claimed.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from probe import cli
+from probe.conventions import PRIMARY_METRIC, metric_label
+from probe.errors import ProbeError
 from probe.families import Family
 from probe.languages import TARGETS, label
+from probe.paths import Paths
+from probe.tables import PEAKS
 from viz import curves, style
-from viz.curves import Curves
-from viz.phases import METRIC, Panel, panels, phases
+from viz.curves import NUMBERS, Curves
 
 SCRIPT = "annotated_curve"
 NAME = "annotated_rise_peak_collapse"
-HEADROOM = 0.34  # of the data's span, above it: three rows of labels
-ROWS = (0.965, 0.895, 0.825)  # heights of these, in fractions of the axes
+DASHES = ("-", "--", ":", "-.")  # of the languages in a panel
+HEIGHT = 3.4  # inches of a row of panels
+LINE = 0.105  # of the panel's height, that a line of words takes
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A variant that emphasises languages. means: it, last, and what it is compared with, each averaged over
+    these languages; singles: language -> its own curve; peaks: language -> its row of peaks.csv."""
+
+    variant: str
+    means: dict[str, pd.DataFrame]
+    singles: dict[str, pd.DataFrame]
+    peaks: dict[str, dict[str, Any]]
+
+    @property
+    def tables(self) -> list[pd.DataFrame]:
+        return [*self.means.values(), *self.singles.values()]
+
+
+def load(args: argparse.Namespace, paths: Paths, family: Family) -> tuple[Curves, list[Panel]]:
+    """Raises ProbeError, with the command that helps, where there is nothing to draw."""
+    drawn = curves.load(args, paths, family, [PRIMARY_METRIC], TARGETS)
+    path, table = PEAKS.path(paths, family.name), PEAKS.read(paths, family.name, needs=["stimuli"])
+    for column, wanted in (
+        ("metric", PRIMARY_METRIC),
+        ("stimuli", drawn.stimuli),
+        ("position", drawn.position),
+    ):
+        table = curves.only(table, column, [wanted], path)
+    table = table.assign(blocked=drawn.audit.by(table))
+    rows = {(row["variant"], row["language"]): row for row in table.to_dict("records")}
+    panels = []
+    for variant in drawn.variants:
+        if languages := family.variants[variant].emphasises:
+            beside = [v for v in drawn.variants if v in (family.baseline, family.control) and v != variant]
+            means = {name: mean_over(drawn, name, languages) for name in (*beside, variant)}
+            singles = {lang: drawn.of(variant, lang, PRIMARY_METRIC) for lang in languages}
+            if absent := [lang for lang in languages if (variant, lang) not in rows]:
+                made_by = PEAKS.command(family.name)
+                raise ProbeError(f"{path} lacks {variant} in {', '.join(absent)}; run: {made_by}")
+            panels.append(Panel(variant, means, singles, {x: rows[variant, x] for x in languages}))
+    if not panels:
+        able = [v for v in family.variants if family.variants[v].emphasises]
+        there = ", ".join(drawn.variants)
+        raise ProbeError(f"no language is emphasised by {there}, only by {', '.join(able) or 'none'}")
+    return drawn, panels
+
+
+def mean_over(drawn: Curves, variant: str, languages: Sequence[str]) -> pd.DataFrame:
+    """The languages' curves averaged, bounds too: no narrower than the interval of the mean, which needs the
+    meanings one by one, and the summary does not hold them. Blocked where any of the languages is."""
+    tables = [drawn.of(variant, language, PRIMARY_METRIC) for language in languages]
+    mean = np.mean([table[NUMBERS].to_numpy() for table in tables], axis=0)
+    by = zip(*(table.blocked for table in tables), strict=True)
+    first = [next((name for name in names if isinstance(name, str)), None) for names in by]
+    return pd.DataFrame(mean, columns=pd.Index(NUMBERS)).assign(blocked=pd.Series(first, dtype=object))
 
 
 @style.look
-def draw(drawn: Curves, family: Family) -> Figure:
-    shown = panels(drawn, family)
-    columns = min(2, len(shown))
-    rows = -(-len(shown) // columns)
-    figure = style.canvas(height=2.1 + 3.4 * rows)
+def draw(drawn: Curves, panels: Sequence[Panel], family: Family) -> Figure:
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = style.canvas(height=2.1 + HEIGHT * rows)
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-    span = curves.limits((t for panel in shown for t in (*panel.means.values(), *panel.singles)), HEADROOM)
-    for ax, panel in zip(axes, shown, strict=False):
+    words = LINE * max(len(panel.peaks) for panel in panels)
+    span = curves.limits((t for panel in panels for t in panel.tables), words / (1 - words))
+    for ax, panel in zip(axes, panels, strict=False):
         _draw_panel(ax, panel, family)
         ax.set_ylim(span)
         ax.set_xlabel(curves.states_label(drawn.n_states), fontsize=9.5)
     for ax in axes[::columns]:
-        ax.set_ylabel("excess cosine, mean over languages")
-    for ax in axes[len(shown) :]:
+        ax.set_ylabel(f"{metric_label(PRIMARY_METRIC)}, mean over languages")
+    for ax in axes[len(panels) :]:
         ax.remove()
-    names = [v for v in drawn.variants if any(v in panel.means for panel in shown)]
-    note, handles = curves.blocked_note(
-        drawn, (table for panel in shown for table in (*panel.means.values(), *panel.singles))
-    )
+    names = [v for v in drawn.variants if any(v in panel.means for panel in panels)]
+    note, handles = curves.blocked_note(drawn, (t for panel in panels for t in panel.tables))
     style.frame(
         figure,
         "Rise, peak and fall of alignment in the languages a variant emphasises",
-        style.subtitle(family),
+        family,
         [
-            "Rise: first state above half of the peak. Fall: last state minus peak. These are read off the "
-            "mean curve, without intervals of their own. Bands: the mean of the languages' own bounds, "
-            "conservative for their mean. Thin lines: the panel's variant in each language. "
+            "Rise: the first state of the high phase, from half of the rise on. Peak: where a language's own "
+            "curve is highest, and how high, cross-fitted. Fall: from the peak to the last state. Brackets: "
+            "95 % intervals. Bands: the mean of the languages' own bounds, conservative for their mean. Thin "
+            "lines: the panel's variant in each language, a bar where the rise starts, a star at the peak. "
             f"{note}",
-            *drawn.caption(family, SCRIPT),
+            drawn.source(family, SCRIPT),
         ],
         [curves.variant_handles(family, names), curves.band_handles("mean of the 95 % bounds") + handles],
     )
-    figure.draw_without_rendering()  # settles where the panels are; labels are placed in their pixels
-    for ax, panel in zip(axes, shown, strict=False):
-        _annotate(ax, panel, style.looks(family)[panel.variant].colour)
     return figure
 
 
@@ -72,85 +130,51 @@ def _draw_panel(ax: Axes, panel: Panel, family: Family) -> None:
     looks = style.looks(family)
     curves.draw_null(ax, list(panel.means.values()))
     for name, mean in panel.means.items():
-        curves.draw_interval(ax, mean.ci_low, mean.ci_high, looks[name])
-        curves.draw_line(ax, mean, looks[name], name == panel.variant, label=name)
-    for single in panel.singles:
-        curves.draw_line(ax, single, looks[panel.variant], thin=True, alpha=0.75, label="single")
-    curves.states_axis(ax, len(panel.mean))
-    names = ", ".join(label(language) for language in family.variants[panel.variant].emphasises)
+        curves.draw_curve(ax, mean, looks[name], name == panel.variant, label=name)
+    handles = []
+    for i, (language, single) in enumerate(panel.singles.items()):
+        dashes, words = DASHES[i % len(DASHES)], f"{language}: {describe(panel.peaks[language])}"
+        curves.draw_curve(ax, single, looks[panel.variant], thin=True, linestyle=dashes, label=language)
+        if not panel.peaks[language]["blocked"]:
+            for name, marker in (("rise_start", "|"), ("peak_state", "*")):
+                if pd.notna(state := panel.peaks[language][name]):
+                    ax.plot(state, single.value[state], marker, color="black", markersize=7, label=name)
+        handles.append(curves.line_handle(words, linestyle=dashes, linewidth=0.9))
+    curves.states_axis(ax, len(panel.means[panel.variant]))
+    ax.legend(
+        handles=handles, loc="upper left", fontsize=style.SMALL, borderpad=0, borderaxespad=0.2,
+        handlelength=2.2, labelspacing=0.35,
+    )  # fmt: skip
+    names = ", ".join(label(language) for language in panel.singles)
     ax.set_title(f"{family.label(panel.variant)}: {names}", loc="left", fontsize=10)
 
 
-def _annotate(ax: Axes, panel: Panel, colour: str) -> None:
-    """Each label in a row of its own above the data, beside the upper end of the arrow to its state.
-
-    Rise keeps to the left of its arrow and takes the lowest row, so that the other arrows pass it; at the
-    left edge, where it cannot, it goes right of its arrow and the peak takes that row.
-    """
-    value, found = panel.mean["value"].to_numpy(), phases(panel.mean)
-    if found is None or panel.peak_blocked:
-        instead = f"blocked: {panel.peak_blocked}" if panel.peak_blocked else "no peak beyond the null band"
-        ax.text(0.02, ROWS[0], instead, transform=ax.transAxes, va="center")
-        return
-    by = panel.mean.blocked
-    top, middle, low = ROWS
-    rise = "rise: blocked" if by[found.rise] else f"rise: state {found.rise}"
-    peak = f"peak: {found.peak_value:.2f} at state {found.peak}"
-    fall = f"fall: {found.fall:+.2f}".replace("-", "−") if found.fall else "no fall: the peak is last"
-    fall = "fall: blocked" if by[len(value) - 1] else fall
-    roomy = _width(ax, rise) < _at(ax, found.rise)
-    rise_row, peak_row = (low, middle) if roomy else (middle, low)
-    fits = _at(ax, found.peak) + _width(ax, peak) < _at(ax, len(value) - 1)
-    for state, text, row, leftwards in (
-        (found.rise, rise, rise_row, roomy),
-        (found.peak, peak, peak_row, not fits),
-        (len(value) - 1, fall, top, True),
-    ):
-        _arrow(ax, (state, value[state]), row, colour)
-        ax.annotate(
-            text,
-            xy=(state, row),
-            xycoords=ax.get_xaxis_transform(),
-            xytext=(-4 if leftwards else 4, 0),
-            textcoords="offset points",
-            ha="right" if leftwards else "left",
-            va="center",
-        )
+def describe(peak: Mapping[str, Any]) -> str:
+    """A row of peaks.csv in words."""
+    if peak["blocked"]:
+        return f"blocked: {peak['blocked']}"
+    rise = "no rise" if pd.isna(peak["rise_start"]) else f"rise {_state(peak, 'rise_start')}"
+    fall = "no fall" if pd.isna(peak["fall_start"]) else f"fall {peak['fall']:+.2f}".replace("-", "−")
+    return f"{rise}, peak {peak['peak']:.2f} at {_state(peak, 'peak_state')}, {fall}"
 
 
-def _at(ax: Axes, state: float) -> float:
-    """Where a state is, as a fraction of the axes' width."""
-    left, right = ax.get_xlim()
-    return (state - left) / (right - left)
-
-
-def _width(ax: Axes, text: str) -> float:
-    """How wide a text is, its distance to the arrow included, as a fraction of the axes' width."""
-    trial = ax.text(0, 0, text)
-    width = trial.get_window_extent().width
-    trial.remove()
-    return (width + 0.1 * ax.figure.dpi) / ax.get_window_extent().width
-
-
-def _arrow(ax: Axes, to: tuple[int, float], row: float, colour: str) -> None:
-    """Straight down from the row of a label, behind the curves."""
-    look = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.1, "shrinkA": 0, "shrinkB": 4}
-    start = ax.get_xaxis_transform()
-    ax.annotate("", xy=to, xytext=(to[0], row), textcoords=start, arrowprops=look, zorder=1.5)
+def _state(peak: Mapping[str, Any], name: str) -> str:
+    """The state, and its interval where that has another state in it; an upper end may be never."""
+    low, high = peak[f"{name}_ci_low"], peak[f"{name}_ci_high"]
+    ends = ["never" if pd.isna(end) else str(end) for end in (low, high)]
+    return f"{peak[name]}" if {*ends} == {str(peak[name])} else f"{peak[name]} [{', '.join(ends)}]"
 
 
 def work(args: argparse.Namespace) -> None:
     paths, family, _ = cli.context(args)
-    drawn = curves.load(args, paths, family, [METRIC], TARGETS)
-    png, _ = style.save(draw(drawn, family), paths.assets(family.name), NAME)
-    print(f"{png}: {'; '.join(headline(panel, family) for panel in panels(drawn, family))}")
-
-
-def headline(panel: Panel, family: Family) -> str:
-    found = phases(panel.mean)
-    where = f"peak {found.peak_value:.3f} at state {found.peak}" if found else "no peak beyond the null band"
-    where = f"blocked: {panel.peak_blocked}" if panel.peak_blocked else where
-    return f"{family.label(panel.variant)} {where}"
+    drawn, panels = load(args, paths, family)
+    png, _ = style.save(draw(drawn, panels, family), paths.assets(family.name), NAME)
+    told = [
+        f"{family.label(panel.variant)} in {language}: {describe(peak)}"
+        for panel in panels
+        for language, peak in panel.peaks.items()
+    ]
+    print(f"{png}: {'; '.join(told)}")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""What the auditor takes away from a figure: read beside the results, and put into words for the caption."""
+"""What may not be claimed of the results that a figure shows: asked in one place, and told in its caption."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from probe.audit import findings
+from probe.audit import door, findings
 from probe.audit.findings import Finding
 from probe.families import Family
 from probe.paths import Paths
 
 SEVERE = ("high", "medium")  # what is of low severity is a warning, and stays drawn as it is
-LEGEND = "blocked by the auditor"
+LEGEND = "no claim"
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,10 @@ class Audit:
     findings: list[Finding] | None
 
     def by(self, table: pd.DataFrame) -> pd.Series:
-        """Per row the id of the finding that blocks it, None where none does; see probe.findings."""
+        """Per row why it may not be claimed, None where it may. A judged table says so itself; of what is in
+        none, as a commitment, the findings are asked."""
+        if "verdict" in table:
+            return pd.Series(table["reason"], dtype=object).mask(door.claimable(table), None)
         return findings.blocking(table, self.findings or [])
 
     def note(self, by: Iterable[str | None], what: str, mark: str) -> str:

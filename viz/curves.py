@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,17 +15,15 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from probe import files
 from probe.conventions import PRIMARY_POSITION
 from probe.errors import ProbeError
 from probe.families import Family
 from probe.paths import Paths
+from probe.tables import SUMMARY
 from viz import blocked, style
 
 NUMBERS = ["value", "ci_low", "ci_high", "null", "null_low", "null_high"]
-COLUMNS = {"variant", "language", "stimuli", "position", "metric", "state", "n", *NUMBERS}
-METRICS = {"excess": "excess cosine", "cosine": "raw cosine"}
-FADED = 0.5  # alpha of the line through states that the auditor blocks
+FADED = 0.5  # alpha of the line through states that may not be claimed
 LARGE_SETS = ("parallel", "flores")  # preferred to the few probes
 
 
@@ -31,8 +31,8 @@ LARGE_SETS = ("parallel", "flores")  # preferred to the few probes
 class Curves:
     """What the summary says of one kind of stimuli, read at one position.
 
-    rows: (variant, language, metric) -> table with NUMBERS, one row per state, state 0 first; `blocked` and
-    `blocked_peak` are the id of the finding that takes the level, or a peak, at the state away, or None.
+    rows: (variant, language, metric) -> table with NUMBERS, one row per state, state 0 first; `blocked` is
+    the id of the finding that takes the level at the state away, or None.
     """
 
     stimuli: str
@@ -47,17 +47,16 @@ class Curves:
     def of(self, variant: str, language: str, metric: str) -> pd.DataFrame:
         return self.rows[variant, language, metric]
 
-    def caption(self, family: Family, script: str, **options: tuple[str, str]) -> list[str]:
-        """The paragraphs that every curve figure ends with: which model, which data, which command."""
+    def source(self, family: Family, script: str, **options: tuple[str, str]) -> str:
+        """The paragraph that every curve figure ends with: which data, which command."""
         options = {
             "stimuli": (self.stimuli, self.default_stimuli),
             "position": (self.position, PRIMARY_POSITION),
         } | options
-        return [
-            f"{family.description}.",
+        return (
             f"Stimuli: {self.stimuli}, n = {self.n} meanings. Position read: {self.position}. "
-            f"Made by: {style.command(script, family, self.variants, **options)}",
-        ]
+            f"Made by: {style.command(script, family, self.variants, **options)}"
+        )
 
 
 def blocked_note(drawn: Curves, tables: Iterable[pd.DataFrame]) -> tuple[str, list[Artist]]:
@@ -78,29 +77,24 @@ def load(
     args: argparse.Namespace, paths: Paths, family: Family, metrics: Sequence[str], languages: Sequence[str]
 ) -> Curves:
     """The curves that the options ask for. Raises ProbeError naming what there is where one is not there."""
-    path = paths.results(family.name) / "alignment_summary.csv"
-    made_by = f"uv run concept_alignment.py --family {family.name}"
-    table = files.read_csv(path, made_by, COLUMNS)
-    numeric = all(pd.api.types.is_numeric_dtype(table[column]) for column in (*NUMBERS, "state", "n"))
-    whole = numeric and np.isfinite(table[NUMBERS].to_numpy()).all()
-    if table.empty or not whole or table[sorted(COLUMNS)].isna().to_numpy().any():
-        raise ProbeError(f"{path} is damaged (rows missing or values that are no numbers); run: {made_by}")
-
+    path, made_by = SUMMARY.path(paths, family.name), SUMMARY.command(family.name)
+    table = SUMMARY.read(paths, family.name)
+    if table.empty:
+        raise ProbeError(f"{path} holds no row; run: {made_by}")
     default = _default_stimuli(table)
     stimuli = args.stimuli or default
     for column, wanted in (
         ("stimuli", [stimuli]),
         ("position", [args.position]),
-        ("metric", list(dict.fromkeys(metrics))),
+        ("metric", metrics),
         ("language", languages),
     ):
-        table = _only(table, column, wanted, f"{path} has no")
+        table = only(table, column, wanted, path)
     variants = style.measured(family, args.variants, list(dict.fromkeys(table.variant)), path)
     table = table.loc[table.variant.isin(variants)].sort_values(by="state")
     n_states = int(table.state.max()) + 1
     audit = blocked.load(paths, family)
-    peaks = table.rename(columns={"state": "peak_state"})
-    table = table.assign(blocked=audit.by(table), blocked_peak=audit.by(peaks))
+    table = table.assign(blocked=audit.by(table))
     rows: dict[tuple[str, str, str], pd.DataFrame] = {}
     for (variant, language, metric), part in table.groupby(["variant", "language", "metric"]):
         rows[str(variant), str(language), str(metric)] = part.reset_index(drop=True)
@@ -129,56 +123,43 @@ def _default_stimuli(table: pd.DataFrame) -> str:
     return max([kind for kind in LARGE_SETS if kind in sizes] or sizes, key=lambda kind: sizes[kind])
 
 
-def _only(table: pd.DataFrame, column: str, wanted: Sequence[str], complaint: str) -> pd.DataFrame:
+def only(table: pd.DataFrame, column: str, wanted: Sequence[str], path: Path) -> pd.DataFrame:
+    """The rows whose column has one of the values wanted. Raises ProbeError, naming what there is."""
     there = list(dict.fromkeys(table[column]))
     if absent := [name for name in wanted if name not in there]:
-        raise ProbeError(f"{complaint} {column} '{absent[0]}', only {', '.join(map(str, there))}")
+        raise ProbeError(f"{path} has no {column} '{absent[0]}', only {', '.join(map(str, there))}")
     return table.loc[table[column].isin(wanted)]
 
 
-def draw_line(
+def draw_null(ax: Axes, tables: Sequence[pd.DataFrame]) -> None:
+    """The null band of every table; where all lie about zero, they merge into the widest."""
+    for table in tables:
+        ax.fill_between(table.index, table.null_low, table.null_high, zorder=0, label="null", **style.NULL)
+
+
+def draw_curve(
     ax: Axes, table: pd.DataFrame, look: style.Look, strong: bool = False, thin: bool = False, **kwargs
 ) -> None:
-    """One variant's curve, its markers thinned where there are many states, and none on a thin one.
+    """A curve over its interval, its markers thinned where there are many states; a thin one has neither.
 
-    Blocked states are open markers on a paler line, every one of them.
+    Blocked states are open markers on a paler line; beside them every point is marked, lest a single one
+    between two gaps be lost.
     """
-    values, hidden = table["value"].to_numpy(), table.blocked.notna().to_numpy()
-    step = max(1, len(values) // 10)
-    # Beside a gap there may be no line to see, so the point itself must be.
-    beside = hidden & False
-    beside[:-1] |= hidden[1:]
-    beside[1:] |= hidden[:-1]
-    marked = np.flatnonzero(~hidden & (beside | (np.arange(len(values)) % step == 0)))
+    values, hidden = table["value"], table.blocked.notna()
     size, width = (2.5, 0.9) if thin else (6, 2.4) if strong else (4.5, 1.5)
+    colour: dict[str, Any] = {"color": look.colour}
+    if not thin:
+        ends = table.ci_low, table.ci_high
+        ax.fill_between(table.index, *ends, alpha=0.2, linewidth=0, label="interval", **colour)
+    line: dict[str, Any] = {"marker": look.marker, "markersize": size, "linewidth": width} | colour | kwargs
     if hidden.any():
-        ax.plot(range(len(values)), values, color=look.colour, alpha=FADED, linewidth=min(width, 1.2))
-        ax.plot(
-            np.flatnonzero(hidden), values[hidden], look.marker, color=look.colour, markersize=size,
-            markerfacecolor="white", markeredgewidth=0.9, label=f"blocked {kwargs.get('label', '')}",
-        )  # fmt: skip
-    ax.plot(
-        range(len(values)),
-        np.where(hidden, np.nan, values),
-        color=look.colour,
-        marker=look.marker,
-        markevery=np.flatnonzero(~hidden & beside).tolist() if thin else marked.tolist(),
-        markersize=size,
-        linewidth=width,
-        **kwargs,
-    )
-
-
-def draw_interval(ax: Axes, low, high, look: style.Look) -> None:
-    ax.fill_between(range(len(low)), low, high, color=look.colour, alpha=0.2, linewidth=0, label="interval")
-
-
-def draw_null(ax: Axes, tables: Sequence[pd.DataFrame]) -> None:
-    """The null band of every variant drawn; of excess, all lie about zero and merge into the widest."""
-    for table in tables:
-        ax.fill_between(
-            range(len(table)), table.null_low, table.null_high, zorder=0, label="null", **style.NULL
-        )
+        paler = {"marker": "", "alpha": FADED, "linewidth": min(width, 1.2), "label": "paler"}
+        ax.plot(values, **(line | paler))
+        hollow: dict[str, Any] = {"linestyle": "", "markerfacecolor": "white", "markeredgewidth": 0.9}
+        marked: dict[str, Any] = {"label": f"blocked {line['label']}"}
+        ax.plot(values[hidden], **(line | hollow | marked))
+    step = 1 if hidden.any() else max(1, len(values) // 10)
+    ax.plot(values.mask(hidden), markevery=[] if thin and not hidden.any() else step, **line)
 
 
 def states_axis(ax: Axes, n_states: int) -> None:
@@ -191,12 +172,12 @@ def states_label(n_states: int) -> str:
     return f"residual state (0 = embedding, {n_states - 1} = before the final norm)"
 
 
+def handle(text: str, look: style.Look, dashes: Any = "-") -> Artist:
+    return Line2D([], [], color=look.colour, marker=look.marker, markersize=5, linestyle=dashes, label=text)
+
+
 def variant_handles(family: Family, variants: Sequence[str]) -> list[Artist]:
-    looks = style.looks(family)
-    return [
-        Line2D([], [], color=looks[v].colour, marker=looks[v].marker, markersize=5, label=family.label(v))
-        for v in variants
-    ]
+    return [handle(family.label(variant), style.looks(family)[variant]) for variant in variants]
 
 
 def line_handle(text: str, **kwargs) -> Artist:

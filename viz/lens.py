@@ -11,25 +11,22 @@ target language, in English, and in the language translated from.
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from probe import cli, files
+from probe import cli
 from probe.errors import ProbeError
 from probe.families import Family
-from probe.languages import LANGUAGES, PIVOT, TARGETS, label
-from probe.lens.languages import ALPHA
+from probe.languages import PIVOT, TARGETS, label
+from probe.lens.summary import ALPHA
+from probe.paths import Paths
+from probe.tables import LENS_SUMMARY
 from viz import curves, style
 
 NAME = "logit_lens"
-NUMBERS = [*curves.NUMBERS, "p_max", "state", "n", "dropped"]
-COLUMNS = {"variant", "prompt", "source", "target", "language", *NUMBERS}
 SOURCES = ("other", PIVOT)
 FLOOR = 1e-4  # of the axis: a guess among 10,000 tokens
 # A variant's colours are not for languages; the roles differ in dashes and markers too.
@@ -42,40 +39,29 @@ LOOKS: dict[str, tuple[style.Look, Any]] = {
 
 def roles(target: str, source: str) -> dict[str, str]:
     """Role -> language; English has one role even where it is translated from."""
-    found = {"source": source, "English": PIVOT, "target": target}
-    return {role: language for role, language in found.items() if role != "source" or language != PIVOT}
+    languages = {"source": source, "English": PIVOT, "target": target}
+    return {role: lang for role, lang in languages.items() if role != "source" or lang != PIVOT}
 
 
 def _panel(ax: Axes, table: pd.DataFrame, target: str) -> None:
-    """table: the rows of one target. A filled marker is a word readable above chance."""
+    """table: the rows of one target. An open marker is a word that is not readable above chance."""
     curves.states_axis(ax, int(table.state.max()) + 1)
     ax.set_yscale("log")
     ax.set_ylim(FLOOR, 1)
     ax.set_title(label(target), loc="left", fontsize=10)
     n = []
-    for role, language in roles(target, str(table.source.iloc[0])).items():
-        rows = table.query(f"language == '{language}'")
-        if not rows.empty:
-            _line(ax, rows, role)
-            n.append(int(rows.n.iloc[0]))
-    ax.text(0.02, 0.97, f"n = {min(n)}" if n else "too few words apart", transform=ax.transAxes, va="top")
-
-
-def _line(ax: Axes, rows: pd.DataFrame, role: str) -> None:
-    """One language's probability with its interval, and but for the source's its null band."""
-    look, dashes = LOOKS[role]
     # A band that reaches 0 has no lower edge on a log scale: it is drawn to below the axis.
-    drawn = {column: rows[column].clip(lower=FLOOR / 10) for column in ("ci_low", "null_low")}
-    if role != "source":
-        curves.draw_null(ax, [rows.assign(**drawn)])
-    curves.draw_interval(ax, drawn["ci_low"], rows.ci_high, look)
-    ax.plot(rows.state, rows.value, dashes, color=look.colour, linewidth=1.6, label=role)
-    for above, face in ((True, look.colour), (False, "white")):
-        chosen = rows[(rows.p_max <= ALPHA) == above]
-        ax.plot(
-            chosen.state, chosen.value, look.marker, color=look.colour, markerfacecolor=face,
-            markersize=4.5, label=f"{role} {'above chance' if above else 'not above chance'}",
-        )  # fmt: skip
+    table = table.assign(**table[["ci_low", "null_low"]].clip(lower=FLOOR / 10))
+    for role, language in roles(target, str(table.source.iloc[0])).items():
+        rows = table.loc[table.language == language].reset_index(drop=True)
+        if rows.empty:
+            continue
+        look, dashes = LOOKS[role]
+        if role != "source":
+            curves.draw_null(ax, [rows])
+        curves.draw_curve(ax, rows, look, linestyle=dashes, label=role)
+        n.append(int(rows.n.iloc[0]))
+    ax.text(0.02, 0.97, f"n = {min(n)}" if n else "too few words apart", transform=ax.transAxes, va="top")
 
 
 @style.look
@@ -84,36 +70,35 @@ def draw(table: pd.DataFrame, family: Family, variant: str, command: str) -> Fig
     figure = style.canvas(height=8.4)
     axes = figure.subplots(3, 3, sharex=True, sharey=True)
     for ax, target in zip(axes.flat, TARGETS, strict=True):
-        part = table.query("target == @target")
+        part = table.loc[table.target == target]
         if part.empty:
             ax.set_axis_off()
         else:
             _panel(ax, part, target)
     axes[1, 0].set_ylabel("probability of the word (log scale)")
     axes[2, 1].set_xlabel(curves.states_label(int(table.state.max()) + 1))
-    into: dict[str, list[str]] = {}
-    for source, target in dict.fromkeys(zip(table.source, table.target, strict=True)):
-        into.setdefault(source, []).append(label(target))
-    usual = max(into, key=lambda source: len(into[source]))
-    unusual = "".join(f", into {', '.join(into[x])} from {label(x)}" for x in into if x != usual)
+    into = table.drop_duplicates("target").groupby("source").target.agg(list)
+    usual = max(into.index, key=lambda source: len(into[source]))
+    others = "".join(
+        f", into {', '.join(map(label, into[x]))} from {label(x)}" for x in into.index if x != usual
+    )
     about = table.query("language == target or language == source or language == @PIVOT")
     most, fewest = int((table.n + table.dropped).max()), min(about["n"].tolist())
     lines = [
-        Line2D([], [], color=look.colour, marker=look.marker, linestyle=dashes, markersize=4.5, label=role)
+        curves.handle(role, look, dashes)
         for role, (look, dashes) in LOOKS.items()
-        if role != "source" or set(table.source) != {PIVOT}
+        if role != "source" or set(into.index) != {PIVOT}
     ]
     style.frame(
         figure,
         f"Does the middle of the network speak English first? {family.label(variant)}",
-        style.subtitle(family),
+        family,
         [
-            f"Few-shot translation of one word from {label(usual)}{unusual}. Each state is read through the "
-            "model's own final norm and unembedding; the probability is the mass of all tokens that the word "
-            f"can begin with. A filled marker: above the null at p <= {ALPHA} over all states together. "
-            "Concepts whose words share a first token in the languages compared are left out: "
+            f"Few-shot translation of one word from {label(usual)}{others}. Each state is read "
+            "through the model's own final norm and unembedding; the probability is the mass of all tokens "
+            f"that the word can begin with. Open markers: not above the null at p <= {ALPHA} over all states "
+            "together. Concepts whose words share a first token in the languages compared are left out: "
             f"{fewest} to {most} of {most} are kept. Nothing is drawn below {FLOOR:g}.",
-            f"{family.description}.",
             f"Made by: {command}",
         ],
         [lines, curves.band_handles()],
@@ -121,29 +106,23 @@ def draw(table: pd.DataFrame, family: Family, variant: str, command: str) -> Fig
     return figure
 
 
-def load(path: Path, family: Family, variant: str, source: str) -> pd.DataFrame:
+def load(paths: Paths, family: Family, variant: str, source: str) -> pd.DataFrame:
     """The rows of the variant's translations from English, or from the other language. Raises ProbeError."""
-    made_by = f"uv run logit_lens.py --family {family.name}"
-    table = files.read_csv(path, made_by, COLUMNS)
-    numeric = all(pd.api.types.is_numeric_dtype(table[column]) for column in NUMBERS)
-    known = set(table.language) <= set(LANGUAGES) and set(table.target) <= set(LANGUAGES)
-    if not (numeric and known and np.isfinite(table[NUMBERS].to_numpy(float)).all()):
-        raise ProbeError(f"{path} is damaged (rows missing or of another kind); run: {made_by}")
+    path, table = LENS_SUMMARY.path(paths, family.name), LENS_SUMMARY.read(paths, family.name)
     style.measured(family, [variant], list(dict.fromkeys(table.variant)), path)
-    role = "==" if source == PIVOT else "!="
-    table = table.query(f"variant == @variant and prompt == 'translation' and source {role} @PIVOT")
+    translations = (table.variant == variant) & (table.prompt == "translation")
+    table = table.loc[translations & ((table.source == PIVOT) == (source == PIVOT))]
     if table.empty:
         raise ProbeError(f"{path} has no translation of {variant} whose words can be told apart")
-    return table.sort_values(by="state")
+    at_chance = ["at_chance" if p > ALPHA else None for p in table.p_max]
+    return table.assign(blocked=pd.Series(at_chance, table.index, dtype=object)).sort_values(by="state")
 
 
 def work(args: argparse.Namespace) -> None:
     paths, family, _ = cli.context(args)
     for variant in args.variants or [family.baseline]:
-        path = paths.results(family.name) / f"{NAME}_summary.csv"
-        table = load(path, family, variant, args.source)
-        command = f"uv run viz/lens.py --family {family.name}"
-        name = NAME
+        table = load(paths, family, variant, args.source)
+        command, name = f"uv run viz/lens.py --family {family.name}", NAME
         if variant != family.baseline:
             command, name = f"{command} --variants {variant}", f"{name}_{variant}"
         if args.source == PIVOT:

@@ -114,17 +114,22 @@ def measured(family: Family, asked: list[str] | None, present: Sequence[str], pa
 
 
 def frame(
-    figure: Figure, title: str, subtitle: str, caption: Sequence[str], legend: Sequence[Sequence[Artist]] = ()
+    figure: Figure,
+    title: str,
+    family: Family,
+    caption: Sequence[str],
+    legend: Sequence[Sequence[Artist]] = (),
 ) -> None:
     """Title above the panels, legend and grey caption below, and the panels in what is left between.
 
-    caption: paragraphs. legend: rows of handles. The heights are measured, so that nothing overlaps however
-    long a text is.
+    caption: what is to be said, and a last paragraph with the data and the command; between them it is said
+    what kind of model this is. legend: rows of handles. The heights are measured, so that nothing overlaps
+    however long a text is.
     """
     width, height = figure.get_size_inches()
     left, gap = MARGIN / width, MARGIN / height
     note = figure.text(left, gap, "", fontsize=SMALL, color=GREY, va="bottom", linespacing=1.25)
-    _fill(note, caption, figure.bbox.width * (1 - 2 * left))
+    _fill(note, [*caption[:-1], f"{family.description}.", caption[-1]], figure.bbox.width * (1 - 2 * left))
     bottom = _span(figure, note)[1] + gap
     for handles in reversed(legend):
         row = figure.legend(
@@ -139,7 +144,9 @@ def frame(
         row.set_in_layout(False)
         bottom = _span(figure, row)[1]
     head = figure.text(left, 1 - gap, title, fontsize=12.5, fontweight="bold", va="top")
-    kind = figure.text(left, _span(figure, head)[0] - gap / 3, subtitle, fontsize=10, color=GREY, va="top")
+    kind = figure.text(
+        left, _span(figure, head)[0] - gap / 3, subtitle(family), fontsize=10, color=GREY, va="top"
+    )
     top = _span(figure, kind)[0] - gap / 2
     for text in (note, head, kind):
         text.set_in_layout(False)

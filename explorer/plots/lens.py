@@ -12,7 +12,7 @@ from probe.languages import LANGUAGES, label
 PIVOT_COLOUR, OWN_COLOUR = "#0072B2", "#D55E00"
 COLUMN = 62  # pixels for a token
 UNIT = "probability of the language"
-Reading = dict[str, Any]  # as `probe.models.head` gives it, see `payload` there
+Reading = dict[str, Any]  # as `probe.lens.text.TextLens.payload` gives it
 
 
 def name(language: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from probe import files
+from probe import files, positions
 from probe.activations.index import conflict
 from probe.activations.shard import SHARD_SIZE
 from probe.activations.writer import ActivationWriter
@@ -69,6 +69,23 @@ def extract_shard(
     return extract(model, tokenizer, texts, focus or None, token_budget, progress, check)
 
 
+def count_tokens(model: Any, tokenizer: Any, stimuli: Sequence[Stimulus]) -> int:
+    """Of all the texts. Raises ProbeError naming one that cannot be read: without content, or too long."""
+    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    lengths = list(map(len, tokenizer([stimulus.text for stimulus in stimuli])["input_ids"]))
+    for stimulus, length in zip(stimuli, lengths, strict=True):
+        try:
+            positions.content_end(stimulus.text)
+        except ValueError as error:
+            raise ProbeError(f"{stimulus.stimulus_id}: {error}; take it out of the manifest") from error
+        if longest and length > longest:
+            raise ProbeError(
+                f"{stimulus.stimulus_id}: {length} tokens, and the model reads at most {longest}; "
+                "take it out of the manifest"
+            )
+    return sum(lengths)
+
+
 def extract_shards(
     model: Any,
     tokenizer: Any,
@@ -84,7 +101,7 @@ def extract_shards(
     from tqdm import tqdm
 
     texts = {name: [stimulus.text for stimulus in stimuli] for name, stimuli in todo.items()}
-    n_tokens = {name: sum(map(len, tokenizer(texts[name])["input_ids"])) for name in todo}
+    n_tokens = {name: count_tokens(model, tokenizer, stimuli) for name, stimuli in todo.items()}
     budget = token_budget or tuned_budget(model, tokenizer, [t for some in texts.values() for t in some])
     n_stimuli, total, done = sum(map(len, todo.values())), sum(n_tokens.values()), 0
     started = time.monotonic()

@@ -14,7 +14,7 @@ import pandas as pd
 
 from probe.activations.store import ActivationStore
 from probe.alignment import confounders, controls
-from probe.conventions import POSITIONS, PRIMARY_METRIC, PRIMARY_POSITION
+from probe.conventions import PRIMARY_METRIC, PRIMARY_POSITION
 from probe.languages import LANGUAGES, PIVOT, TARGETS
 from probe.stats import metrics, resampling
 from probe.stats.groups import Groups
@@ -29,6 +29,7 @@ CANDIDATES = 200  # among which the rank of a partner is looked for, where the m
 BLOCK_BYTES = 2**24  # of one float64 array; some twelve are alive at once, and more do not stay in a cache
 FEW_PERMUTATIONS = 500  # of what is reported for comparison and is no claim
 CLAIMED = (PRIMARY_METRIC, "rank")  # with the full number of permutations
+NEEDED = (*CLAIMED, "cosine", "excess")  # a claim rests on these, and on `partial` and `stratified`
 
 Pairs = list[tuple[Stimulus, Stimulus]]  # (pivot, target), saying the same thing
 
@@ -40,9 +41,9 @@ class Sample:
 
     pairs: Pairs
     groups: Groups
-    strata: tuple[np.ndarray, np.ndarray]
-    covariates: Mapping[str, np.ndarray]
-    rivals: tuple[list[str], list[str]]
+    strata: tuple[np.ndarray, np.ndarray] = (np.zeros(0, np.int64), np.zeros(0, np.int64))
+    covariates: Mapping[str, np.ndarray] = field(default_factory=dict)
+    rivals: tuple[list[str], list[str]] = ([], [])
 
     @property
     def names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -160,14 +161,16 @@ def _texts(sides: tuple) -> tuple[list[str], list[str]]:
 
 
 def cells(
-    store: ActivationStore, manifest: Manifest, variant: str, positions: Sequence[str] = POSITIONS
+    store: ActivationStore, manifest: Manifest, variant: str, positions: Sequence[str], comparisons: bool
 ) -> Iterator[Cell]:
-    """Every combination, measured in one variant. Raises MissingActivations where a stimulus is missing."""
+    """Every combination, measured in one variant; without `comparisons` only what a claim rests on.
+
+    Raises MissingActivations where a stimulus is missing."""
     for kind, position in combinations(manifest, positions):
         chosen = samples(store, manifest, kind, position)
         most = max((len(sample.pairs) for sample in chosen.values()), default=0)
         blocks = [
-            _of_states(store, position, chosen, states)
+            _of_states(store, position, chosen, states, comparisons)
             for states in state_blocks(max(most, CANDIDATES), *store.shape)
         ]
         for language, sample in chosen.items():
@@ -192,10 +195,10 @@ def state_blocks(n: int, n_states: int, d_model: int) -> list[slice]:
 
 
 def _of_states(
-    store: ActivationStore, position: str, chosen: Mapping[str, Sample], states: slice
+    store: ActivationStore, position: str, chosen: Mapping[str, Sample], states: slice, comparisons: bool
 ) -> dict[str, Block]:
     """Language -> what is measured at these states. All languages in turn, for they share the pivot."""
-    primary = position == PRIMARY_POSITION
+    primary = position == PRIMARY_POSITION and comparisons
 
     @lru_cache(maxsize=1)  # the languages of a kind share the pivot's sentences
     def pivot_of(
@@ -214,7 +217,7 @@ def _of_states(
         pivot, space = pivot_of(names[0], tuple(rivals[0]), sample.groups)
         target = side(names[1], rivals[1], "target")
         grams = metrics.paired(pivot, target)
-        found[language] = measured(grams, sample, whole=primary)
+        found[language] = measure_states(grams, sample, comparisons, primary)
         few = controls.without_top_dimensions(pivot.directions, target.directions)
         found[language].values["few_dimensions"] = few[None]
         if primary:
@@ -222,10 +225,12 @@ def _of_states(
     return found
 
 
-def measured(grams: metrics.Grams, sample: Sample, whole: bool) -> Block:
-    """Every metric at the states of these Grams; CKA and mutual k-NN, whose nulls cost most, if `whole`."""
+def measure_states(grams: metrics.Grams, sample: Sample, comparisons: bool, whole: bool) -> Block:
+    """Every metric at the states of these Grams, or those of NEEDED alone; CKA and mutual k-NN if `whole`."""
     block = Block()
     for name, metric in metrics.ITEMWISE.items():
+        if not (comparisons or name in NEEDED):
+            continue
         _take(block, name, lambda metric=metric: metric(grams))
     if PRIMARY_METRIC in block.items:
         primary = metrics.ITEMWISE[PRIMARY_METRIC](grams)
@@ -285,25 +290,25 @@ def summary(found: Block, sample: Sample) -> pd.DataFrame:
     the permutation null and its central 95 %, and the p of the state (`p_value`) and of the largest over the
     states (`p_max`). A p is the larger of two: of permuted pairs, and of meanings in their groups."""
     rows, _ = sample.strata
+    inside = sample.groups.take(rows)
     together = [name for name in found.nulls if name in found.items and name != "stratified"]
     tested = _infer(found, together, sample.groups) if together else {}
     if "stratified" in found.items:
-        tested |= _infer(found, ["stratified"], sample.groups.take(rows))
-    tables = []
-    for name, null in found.nulls.items():
-        groups = sample.groups.take(rows) if name == "stratified" else sample.groups
-        table = _rows(name, null, *(tested.get(name) or _of_interval(found.intervals[name])))
-        tables.append(table.assign(n=groups.n, n_groups=groups.effective))
+        tested |= _infer(found, ["stratified"], inside)
+    tested |= {
+        name: (*interval, 0.0, 0.0) for name, interval in found.intervals.items() if name in found.nulls
+    }
+    columns: dict[str, list] = {name: [] for name in COLUMNS}
+    for metric, null in found.nulls.items():
+        groups = inside if metric == "stratified" else sample.groups
+        row = {"metric": metric, "n": groups.n, "n_groups": groups.effective} | _told(null, *tested[metric])
+        for name, value in row.items():
+            columns[name].append(np.broadcast_to(value, null.shape[1]))
     # below that is the noise of the summation order
-    return pd.concat(tables, ignore_index=True).round(9)
+    return pd.DataFrame({name: np.concatenate(parts) for name, parts in columns.items()}).round(9)
 
 
-def _of_interval(interval: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Value and interval, and no p but that of the permutations."""
-    return *interval, np.zeros(interval.shape[1]), np.zeros(interval.shape[1])
-
-
-def _infer(found: Block, names: Sequence[str], groups: Groups) -> dict[str, tuple[np.ndarray, ...]]:
+def _infer(found: Block, names: Sequence[str], groups: Groups) -> dict[str, tuple]:
     """Metric -> (value, low, high, p, p over its states), each (n_states,), against the mean of its null."""
     chance = np.concatenate([found.nulls[name].mean(axis=0) for name in names])
     beyond = infer_mean(
@@ -314,32 +319,24 @@ def _infer(found: Block, names: Sequence[str], groups: Groups) -> dict[str, tupl
     return dict(zip(names, by_metric, strict=True))
 
 
-def _rows(
-    metric: str,
-    null: np.ndarray,
-    value: np.ndarray,
-    low: np.ndarray,
-    high: np.ndarray,
-    p: np.ndarray,
-    p_max: np.ndarray,
-) -> pd.DataFrame:
+def _told(null: np.ndarray, value, low, high, p, p_max) -> dict[str, np.ndarray]:
+    """What is told of one metric, each (n_states,), with the p of permuted pairs where that is larger."""
+    null_low, null_high = np.quantile(null, (0.025, 0.975), axis=0)
     by_pairs, _ = resampling.max_statistic_p(value, null)
-    return pd.DataFrame(
-        {
-            "metric": metric,
-            "state": np.arange(len(value)),
-            "value": value,
-            "ci_low": low,
-            "ci_high": high,
-            "null": null.mean(axis=0),
-            "p_value": np.maximum(resampling.p_value(value, null), p),
-            "null_low": np.quantile(null, 0.025, axis=0),
-            "null_high": np.quantile(null, 0.975, axis=0),
-            "p_max": np.maximum(by_pairs, p_max),
-        }
-    )
+    return {
+        "state": np.arange(len(value)),
+        "value": value,
+        "ci_low": low,
+        "ci_high": high,
+        "null": null.mean(axis=0),
+        "null_low": null_low,
+        "null_high": null_high,
+        "p_value": np.maximum(resampling.p_value(value, null), p),
+        "p_max": np.maximum(by_pairs, p_max),
+    }
 
 
+COLUMNS = "metric state value ci_low ci_high null null_low null_high p_value p_max n n_groups".split()
 FAMILY = ["variant", "stimuli", "position", "metric"]  # of tests: its languages
 
 

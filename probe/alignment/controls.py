@@ -85,13 +85,16 @@ def pair_covariates(
     texts, tokens: of the pivot and of the target, tokens without special ones; read: the one token that is
     read of each sentence, where it is one.
     """
-    length = [np.log([len(own) for own in side]) for side in tokens]
-    unit = [(own - own.mean()) / (own.std() or 1.0) for own in length]
+    counts = [np.array([len(own) for own in side], np.float64) for side in tokens]
+    length = [np.log(np.maximum(own, 1)) for own in counts]
     found = {
         OVERLAP: shared(*tokens),
         **{name: shared(*([of(text) for text in side] for side in texts)) for name, of in OF_TEXT.items()},
         "length_difference": -np.abs(length[0][:, None] - length[1]),
-        "length_product": np.multiply.outer(*unit),
+        # What a dimension that codes length adds to the product of two sentences, in tokens or their
+        # logarithm.
+        "length_product": np.multiply.outer(*(own - own.mean() for own in length)),
+        "count_product": np.multiply.outer(*(own - own.mean() for own in counts)),
     }
     if read is not None:
         found["same_token_read"] = np.equal.outer(*(np.asarray(side) for side in read)).astype(np.float64)

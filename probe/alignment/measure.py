@@ -123,10 +123,14 @@ def measure(
     manifest: Manifest,
     family: Family,
     positions: Sequence[str] = POSITIONS,
+    comparisons: bool = True,
 ) -> Measurement:
-    """Every number of stage 3. Raises MissingActivations where a stimulus was not extracted."""
+    """Every number of stage 3; without `comparisons` only those that a claim rests on, in a third of the
+    time.
+
+    Raises MissingActivations where a stimulus was not extracted."""
     gathered = _Gathered()
-    work = [(store, manifest, variant, positions) for variant, store in stores.items()]
+    work = [(store, manifest, variant, positions, comparisons) for variant, store in stores.items()]
     for part in _each(_gather, work):
         gathered.join(part)
     if not gathered.rows:
@@ -147,13 +151,15 @@ def measure(
     )
 
 
-def _gather(store: ActivationStore, manifest: Manifest, variant: str, positions: Sequence[str]) -> _Gathered:
+def _gather(
+    store: ActivationStore, manifest: Manifest, variant: str, positions: Sequence[str], comparisons: bool
+) -> _Gathered:
     """One variant's share of the work."""
     gathered = _Gathered()
     primary: dict[str, list[Cell]] = defaultdict(list)
-    for cell in cells.cells(store, manifest, variant, positions):
+    for cell in cells.cells(store, manifest, variant, positions, comparisons):
         gathered.add(cell)
-        if cell.position == PRIMARY_POSITION:
+        if cell.position == PRIMARY_POSITION and comparisons:
             primary[cell.stimuli].append(cell)
     for kind, of_kind in primary.items():
         _confounders(gathered, store, variant, kind, of_kind)
@@ -161,7 +167,7 @@ def _gather(store: ActivationStore, manifest: Manifest, variant: str, positions:
 
 
 def _each(
-    gather: Callable, work: Sequence[tuple[ActivationStore, Manifest, str, Sequence[str]]]
+    gather: Callable, work: Sequence[tuple[ActivationStore, Manifest, str, Sequence[str], bool]]
 ) -> Iterator[_Gathered]:
     """`gather` of every variant, in order; side by side where there is enough to do for a process to pay."""
     workers = min(os.cpu_count() or 1, len(work), MOST_WORKERS)
@@ -196,7 +202,7 @@ def _few(cell: Cell) -> pd.DataFrame:
 
 def _curves(gathered: _Gathered) -> dict[str, dict[str, dict[str, list[float]]]]:
     curves: dict[str, dict[str, dict[str, list[float]]]] = defaultdict(dict)
-    for (variant, language), scores in gathered.items["probes", PRIMARY_POSITION, "cosine"].items():
+    for (variant, language), scores in gathered.items.get(("probes", PRIMARY_POSITION, "cosine"), {}).items():
         for concept, curve in zip(gathered.meanings["probes"], scores, strict=True):
             curves[variant].setdefault(concept, {})[language] = curve.round(CURVE_DECIMALS).tolist()
     return dict(curves)

@@ -8,7 +8,7 @@ import pandas as pd
 from probe.alignment import effects
 from probe.families import Family
 from probe.stats.groups import Groups
-from probe.stats.inference import infer_mean
+from probe.stats.inference import holm, infer_mean
 
 FOLDS = 5
 
@@ -89,4 +89,8 @@ def robustness(measured: Measured, primary: tuple[str, str], family: Family, gro
                     "n_groups": groups.effective,
                 }
             )
-    return pd.DataFrame(rows).round(9)
+    table = pd.DataFrame(rows)
+    if table.empty:
+        return table
+    p = table.groupby(["position", "metric"])["p_value"].transform(lambda p: holm(p.to_numpy()))
+    return table.assign(p_holm=p).round(9)

@@ -9,13 +9,13 @@ support; of low, what a reader should know.
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from probe.audit.findings import SEVERITIES, Cell, Claim, Finding, grouped
+from probe.audit.texts import audit_texts
 from probe.conventions import ALPHA, PRIMARY_METRIC
 from probe.languages import LANGUAGES, PIVOT
 from probe.stats.inference import ROUNDING
@@ -27,7 +27,6 @@ SAME_COSINE = 1e-4  # storing float16 moves a cosine by less
 SAME_RATIO = 1e-2  # of lengths, their spread over their mean; storing float16 makes less
 SCALED = ("cosine", "excess")  # metrics that move with offset and scale
 CEILING, AT_CEILING = 0.99, 0.9  # of the maximum, for more than this share of the items
-FOREIGN_SHARE = 0.1  # of a language's sentences; py3langid errs on a single short one now and then
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def audit(evidence: Evidence) -> list[Finding]:
         *constant_values(evidence.scores),
         *post_norm_state(evidence.normed, evidence.scores, evidence.post_norm),
         *at_ceiling(evidence.scores),
-        *foreign_sentences(evidence.sentences),
+        *audit_texts(evidence.sentences),
     ]
     if evidence.summary is not None:
         findings += mismatched_as_high(evidence.summary)
@@ -159,47 +158,6 @@ def final_tokens(final: Mapping[str, Mapping[str, Sequence[int]]]) -> list[Findi
     }
     claims = _claims(share, text, position=["last"], state=[0])
     return [_finding("constant_final_token", "high", share, evidence, claims)]
-
-
-@cache
-def _identifier():
-    import py3langid.langid as langid  # its model takes most of a second, and few who import this need it
-
-    identifier = langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)
-    identifier.set_languages(list(LANGUAGES))
-    return identifier
-
-
-def foreign_sentences(sentences: Iterable[tuple[str, str, str, str]]) -> list[Finding]:
-    """Sentences that py3langid, choosing among the ten languages, takes for another language than theirs.
-    Single ones are named only; a tenth of a language's sentences blocks it. sentences: as in Evidence."""
-    taken_for: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
-    for kind, stimulus_id, language, text in sentences:
-        taken_for[kind, language][stimulus_id] = _identifier().classify(text)[0]
-    findings = []
-    for (kind, language), found in taken_for.items():
-        wrong = {name: other for name, other in found.items() if other != language}
-        if not wrong:
-            continue
-        share = len(wrong) / len(found)
-        sentence = (
-            f"{len(wrong)} of {len(found)} {language} sentences ({kind}) are taken for another language: "
-            + ", ".join(f"{name} for {other}" for name, other in list(wrong.items())[:3])
-        )
-        # A pivot in the wrong language spoils every pair.
-        where = {"stimuli": [kind]} | ({} if language == PIVOT else {"language": [language]})
-        claim = Claim(where=where, text=f"anything measured on the {language} sentences of {kind}")
-        findings.append(
-            Finding(
-                id=f"foreign_sentences/{kind}/{language}",
-                severity="high" if share >= FOREIGN_SHARE else "low",
-                languages=[language],
-                variants=[],
-                evidence={"sentence": sentence, "share": round(share, 6), "taken_for": wrong},
-                blocks=[claim] if share >= FOREIGN_SHARE else [],
-            )
-        )
-    return findings
 
 
 # What the item scores give away

@@ -65,8 +65,10 @@ def measure_and_judge(
     family: Family,
     untrained: pd.DataFrame | None = None,
     positions: Sequence[str] = POSITIONS,
+    comparisons: bool = True,
 ) -> Judged:
-    return judge(measure(stores, manifest, family, positions), stores, manifest, family, untrained)
+    measured = measure(stores, manifest, family, positions, comparisons)
+    return judge(measured, stores, manifest, family, untrained)
 
 
 def _evidence(

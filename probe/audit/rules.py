@@ -174,5 +174,5 @@ PEAK: Mapping[str, Rule] = {
 
 STANDS: Mapping[str, Rule] = {
     "too_few_groups": few_groups,
-    "not_significant": lambda t: ~((t.p_value < ALPHA) & _clear(t.ci_low, t.ci_high)),
+    "not_significant": lambda t: ~((t.p_holm < ALPHA) & _clear(t.ci_low, t.ci_high)),
 }

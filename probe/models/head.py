@@ -1,18 +1,14 @@
-"""The language-model head, read at every state: the logit lens of a model. Its pure half is `probe.lens`."""
+"""The language-model head: what each state would say next, were it the last one."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from probe import positions
 from probe.errors import ProbeError
-from probe.lens import languages as lenses
 from probe.models import batching, hooks
-from probe.paths import Paths
-from probe.stimuli.manifest import load_concepts, probe_sentences
 
 if TYPE_CHECKING:
     import torch
@@ -121,64 +117,3 @@ def lens_probabilities(
             with torch.inference_mode():
                 probabilities = head.logits(states[start : start + rows]).softmax(-1)
             yield read[place], state, probabilities
-
-
-def lens(
-    model: Any,
-    tokenizer: Any,
-    text: str,
-    words: Mapping[str, Mapping[str, str]] | None = None,
-    top: int = 10,
-    head: Head | None = None,
-) -> lenses.LensReading:
-    """What each state at the text's last token would say next.
-
-    model: with its head; head: what `find_head` gave for it, where that is at hand. words: concept id ->
-    language -> word, by which languages are told (default: the focus words of data/concept_probes.json).
-    Raises ValueError for a text without content, ProbeError for one longer than the model's positions.
-    """
-    head = head or find_head(model)
-    token_ids, index = positions.tokenize(tokenizer, [text])
-    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if longest and len(token_ids[0]) > longest:
-        raise ProbeError(f"the text has {len(token_ids[0])} tokens, and the model reads {longest} at most")
-    vocabulary = lenses.vocabulary(tokenizer, head.unembed.weight.shape[0])
-    words = words or lenses.words(probe_sentences(load_concepts(Paths().concept_probes)))
-    sets, shared = lenses.exclusive(lenses.starts(vocabulary, words))
-    measure = lens_measure(vocabulary, list(sets.values()), head.unembed.weight.device)
-    script, language, entropy, tokens = [], [], [], []
-    for *_, probabilities in lens_probabilities(model, head, token_ids, [(0, index[0]["last"])]):
-        for kept, measured in zip((script, language, entropy), measure(probabilities), strict=True):
-            kept.append(measured)
-        tokens += _likeliest(tokenizer, probabilities, top)
-    p_lang, p_script = np.concatenate(language), np.concatenate(script)
-    return lenses.LensReading(
-        text, list(sets), list(lenses.COLUMNS), p_lang, p_script, np.concatenate(entropy), tokens, shared
-    )
-
-
-def _likeliest(tokenizer: Any, probabilities: "torch.Tensor", top: int) -> list[list[tuple[str, float]]]:
-    values, ids = (part.tolist() for part in probabilities.topk(min(top, probabilities.shape[-1])))
-    return [
-        [(tokenizer.decode([i]), value) for i, value in zip(*state, strict=True)]
-        for state in zip(ids, values, strict=True)
-    ]
-
-
-def lens_measure(
-    vocabulary: lenses.Vocabulary, sets: Sequence[frozenset[int]], device: Any
-) -> Callable[["torch.Tensor"], tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """A function from probabilities (m, vocab) to mass by script (m, n_scripts), mass of each set of tokens
-    (m, n_sets), and entropy in bits (m,); float32."""
-    import torch
-
-    of_script = torch.tensor(vocabulary.script_ids, device=device)
-    tokens, matrix = (torch.tensor(part, device=device) for part in lenses.indicator(sets))
-
-    def measure(probabilities):
-        scripts = torch.zeros(len(probabilities), len(lenses.COLUMNS), device=device)
-        scripts.index_add_(1, of_script, probabilities)
-        entropy = torch.special.entr(probabilities).sum(-1) / np.log(2)
-        return scripts.cpu().numpy(), (probabilities[:, tokens] @ matrix).cpu().numpy(), entropy.cpu().numpy()
-
-    return measure

@@ -17,13 +17,16 @@ FIELDS = ("input", "failure_category", "expected_variant", "language_ground_trut
 
 @dataclass(frozen=True)
 class Judged:
-    """One case: what was expected and what was decided."""
+    """One case: what was expected and what was decided. language_variant: None where none was expected."""
 
     test_id: str
     category: str
     decided_category: str
+    decided_categories: tuple[str, ...]
     variant: str
     decided_variant: str
+    language_variant: str | None
+    decided_language_variant: str
     language: str
     decided_language: str
 
@@ -43,17 +46,26 @@ class Evaluation:
         return len(self.cases)
 
     @property
-    def categories_right(self) -> int:
-        return sum(case.category == case.decided_category for case in self.cases)
+    def right(self) -> dict[str, int]:
+        """How many cases are right in what; a case that expects no variant of its language counts as right.
+
+        A mixed case may name several languages, as in "hi-en"; any of them is right."""
+        return {
+            "category": sum(c.category == c.decided_category for c in self.cases),
+            "category among all given": sum(
+                c.category in (c.decided_categories or (CLEAN,)) for c in self.cases
+            ),
+            "variant": sum(c.variant == c.decided_variant for c in self.cases),
+            "variant by language alone": sum(
+                c.language_variant in (None, c.decided_language_variant) for c in self.cases
+            ),
+            "language": sum(c.decided_language in _codes(c.language) for c in self.cases),
+        }
 
     @property
-    def variants_right(self) -> int:
-        return sum(case.variant == case.decided_variant for case in self.cases)
-
-    @property
-    def languages_right(self) -> int:
-        """A mixed case may name several languages, as in "hi-en"; any of them is right."""
-        return sum(case.decided_language in _codes(case.language) for case in self.cases)
+    def categories_given(self) -> float:
+        """Per case, on average: a router that gives all of them is right about each."""
+        return sum(len(case.decided_categories) for case in self.cases) / self.n
 
     @property
     def confusion(self) -> dict[str, dict[str, int]]:
@@ -62,12 +74,11 @@ class Evaluation:
         return {row: {column: counts[row, column] for column in labels} for row in labels}
 
     def summary(self) -> dict:
-        """For JSON: counts, accuracies in [0, 1], the confusion table, the false alarms, the cases."""
+        """For JSON: counts, the confusion table, the false alarms, the cases."""
         return {
             "n": self.n,
-            "category_accuracy": self.categories_right / self.n,
-            "variant_accuracy": self.variants_right / self.n,
-            "language_accuracy": self.languages_right / self.n,
+            "right": self.right,
+            "categories_given": self.categories_given,
             "confusion": self.confusion,
             "clean": self.clean,
             "false_alarms": [list(alarm) for alarm in self.false_alarms],
@@ -81,10 +92,11 @@ def _codes(languages: str) -> set[str]:
 
 
 def evaluate(cases: Sequence[Mapping], family: str = "tiny-aya", paths: Paths | None = None) -> Evaluation:
-    """Judge labelled cases: each has `test_id` and FIELDS, and may have `clean`, its form without difficulty.
+    """Judge labelled cases: each has `test_id` and FIELDS, and may have `clean`, its form without difficulty,
+    and `expected_language_variant`.
 
-    The variant expected of a case is the one that emphasises its language, whatever has been measured since,
-    so the router judged here has that policy. Raises ProbeError where there is no case, or one lacks a field.
+    The variant expected of a case is the one with no measurement at hand, so the router judged here has that
+    policy. Raises ProbeError where there is no case, or one lacks a field.
     """
     if not cases:
         raise ProbeError("no case to evaluate")
@@ -104,8 +116,11 @@ def _judged(case: Mapping, router: Router) -> Judged:
         test_id=str(case["test_id"]),
         category=case["failure_category"] or CLEAN,
         decided_category=decision.category or CLEAN,
+        decided_categories=decision.categories,
         variant=case["expected_variant"],
         decided_variant=decision.variant,
+        language_variant=case.get("expected_language_variant"),
+        decided_language_variant=decision.language_variant,
         language=case["language_ground_truth"],
         decided_language=decision.language,
     )

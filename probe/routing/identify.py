@@ -21,7 +21,7 @@ import tomllib
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from string import ascii_lowercase
 
 import numpy as np
@@ -45,6 +45,7 @@ SCALE = 0.5  # of the evidence: n-grams overlap, so their sum says the same thin
 LIMIT = 6.0  # what one word can say for or against a class, after scaling
 SCRIPT_EVIDENCE = 8.0  # what a word in a language's own script says for it
 NAME = 0.2  # weight of a capitalised word inside a sentence: a name belongs to no language
+PARTICLES, PARTICLE = 3, 4  # words, and letters of one, that join the parts of a name
 FOREIGN = 1.0  # against a Latin word in lower case being a name in a language of another script
 TO_A_NAME = 1.0  # price of a word of no language, and of going on after it
 UNUSUAL = (ROMANISED, *CREOLES)
@@ -202,11 +203,13 @@ class Identifier:
                 row[-len(LANGUAGES) :] = FOREIGN_NAME if word[0].islower() else 0.0
         return evidence
 
-    def segment(self, words: Sequence[str]) -> Segmentation:
-        """The best path through the words. Raises ValueError where there is none."""
+    def segment(self, words: Sequence[str], asides: Sequence[bool] | None = None) -> Segmentation:
+        """The best path through the words; asides say nothing. Raises ValueError where there is none."""
         if not words:
             raise ValueError("no words to identify")
         evidence = self.evidence(words)
+        if asides is not None:
+            evidence[np.array(asides)] = 0.0
         evidence[0] += START
         best, path = viterbi(evidence, PRICES)
         one_language, _ = viterbi(evidence, ONE_LANGUAGE)
@@ -228,19 +231,32 @@ def _joined(words: Sequence[str]) -> bytes:
 
 
 def name_weights(words: Sequence[str]) -> np.ndarray:
-    """(len(words),): NAME for a capitalised word among words in lower case, 0 for a formula, else 1.
+    """(len(words),): NAME for a capitalised word among words in lower case, and for the particles of a name
+    (the "of" and "for" of an institution); 0 for an abbreviation or a formula, else 1.
 
-    A formula has digits and fewer than two letters, such as the n of 802.11n; romanised Arabic has more.
+    An abbreviation has two capitals, such as WHO and mRNA. A formula has digits and fewer than two letters,
+    such as the n of 802.11n; romanised Arabic has more.
     """
     capital = np.array([word[0].isupper() for word in words])
     lower = np.array([word[0].islower() for word in words])
     weights = np.ones(len(words))
     cased = capital.sum() + lower.sum()
     if lower.any() or cased < len(words) / 2:
-        weights[capital] = NAME
+        weights[capital | _particles(words, capital)] = NAME
         weights[0] = max(weights[0], FIRST)
+        weights[[sum(map(str.isupper, word)) >= 2 for word in words]] = 0.0
     weights[[len(LETTER.findall(word)) < min(2, len(word)) for word in words]] = 0.0
     return weights
+
+
+def _particles(words: Sequence[str], capital: np.ndarray) -> np.ndarray:
+    """Which are up to three short words in lower case between two capitalised ones."""
+    named = np.zeros(len(words), dtype=bool)
+    for first, last in pairwise(np.flatnonzero(capital)):
+        between = words[first + 1 : last]
+        if len(between) <= PARTICLES and all(len(word) <= PARTICLE and word.islower() for word in between):
+            named[first + 1 : last] = True
+    return named
 
 
 def viterbi(evidence: np.ndarray, prices: np.ndarray) -> tuple[float, tuple[int, ...]]:

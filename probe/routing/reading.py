@@ -5,8 +5,9 @@ language of another script is written in Latin letters. Romanised Hindi with a f
 transliterated; with a quarter of English words or more it is a mixture.
 """
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -36,6 +37,12 @@ WORD = regex.compile(
     r"\p{L}(?:[\p{L}\p{M}\p{Nd}\p{Cf}'’ʼ]|-(?=\p{L}))*+"
 )
 
+# In brackets, and addresses: of what is glossed or quoted there the sentence is not made.
+ASIDE = regex.compile(
+    r"\([^()]{1,100}+\)|\[[^\[\]]{1,100}+\]|（[^（）]{1,100}+）"
+    r"|(?<![\p{Latin}\p{Nd}.-])[\p{Latin}\p{Nd}-]++(?:\.[\p{Latin}\p{Nd}-]++)+"
+)
+
 # In nats of scaled evidence; set on the first half of FLORES-200 devtest so that about 1 % of it is flagged.
 MIXED = 2.0  # gain from which two languages in one script are a mixture
 MIXED_UNLIKELY = 4.0  # the same where a romanised language is mixed with another than English
@@ -43,6 +50,7 @@ MIXED_SCRIPTS = 1.3  # and in two scripts
 CLEAR = 2.0  # lead of unmarked Yoruba over every other language
 # In words, or shares of them.
 FEWEST_MIXED = 2  # in the second language, where the script is the same: one may be a loan
+TERM = 10  # letters, of a single word in another script: it is a term, as convalescent, rather than a switch
 FEWEST_ROMANISED = 2  # in lower case, where the text is in the language's own script otherwise
 UNMARKED = range(3, 11)  # in longer Yoruba without marks, as 13 % of FLORES is, context makes up for them
 EMBEDDED = 0.25  # with less, English is a loan in romanised text, and others are loans in English
@@ -76,6 +84,16 @@ def words_of(text: str) -> tuple[list[tuple[int, int]], list[str]]:
     ordered = [(match.span(), in_order(match[0])) for match in matches]
     kept = [(place, word) for place, word in ordered if word]
     return [place for place, _ in kept], [word for _, word in kept]
+
+
+def asides(text: str, places: Sequence[tuple[int, int]]) -> list[bool]:
+    """Which words stand in brackets, where fewer than half do: what is glossed there is not switched to."""
+    ends = sorted((match.end(), match.start()) for match in ASIDE.finditer(text))
+    inside = []
+    for start, end in places:
+        at = bisect_left(ends, (end, 0))
+        inside.append(at < len(ends) and ends[at][1] <= start)
+    return inside if 2 * sum(inside) < len(inside) else [False] * len(inside)
 
 
 def language(text: Reading) -> str:
@@ -115,12 +133,26 @@ def _is_mixture(text: Reading) -> bool:
     """Whether words in a second language are clear, and more than a loan or the particle of a name."""
     states = [state for state in text.path.states if state.form != NAMING]
     if len({state.script for state in states}) > 1:
-        return len({state.language for state in states}) > 1 and text.path.gain >= MIXED_SCRIPTS
+        languages = {state.language for state in states}
+        return len(languages) > 1 and text.path.gain >= MIXED_SCRIPTS and not _is_only_a_term(text)
     second = text.counts(full=True).most_common()[1:]
     romanised = any(state.form == ROMANISED for state in states)
     unlikely = romanised and all(state.language != PIVOT for state in states)
     limit = MIXED_UNLIKELY if unlikely else MIXED
     return sum(n for _, n in second) >= FEWEST_MIXED and text.path.gain >= limit
+
+
+def _is_only_a_term(text: Reading) -> bool:
+    """Whether all that is Latin in a text of another script are names and at most one word, a long one.
+
+    The first word may have its capital from the sentence; it may be a name where another follows.
+    """
+    latin = [i for i, state in enumerate(text.path.states) if state.script == "Latin"]
+    if not latin or 2 * len(latin) > len(text.words):
+        return False
+    named = {0} if 1 in latin and text.words[1][0].isupper() else set()
+    plain = [i for i in latin if text.path.full[i] and (i == 0 or text.words[i].islower()) and i not in named]
+    return not plain or (len(plain) == 1 and len(text.words[plain[0]]) >= TERM)
 
 
 def mixture(text: Reading, main: str) -> tuple[Span, ...]:

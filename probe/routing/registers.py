@@ -1,7 +1,8 @@
-"""Formal register and dialects, by the cues listed in data/registers.toml.
+"""Formal register, official and clinical, and dialects, by the cues listed in data/registers.toml.
 
-A text is in a register where the cues found in it weigh at least 1, a strong one weighing 1 and a weak one
-1/2, each counted once; in a long text 1 for every 50 words, so that a stray cue in a report is no register.
+A strong cue weighs 1 and a weak one 1/2, each counted once. A text is official, or in a dialect, where its
+cues weigh at least 1, in a long text 1 for every 50 words, so that a stray cue in a report is no register. It
+is clinical where they weigh at least 2, and 1 for every 10 words: a single term is a topic.
 """
 
 import tomllib
@@ -15,26 +16,33 @@ from pathlib import Path
 import regex
 
 from probe.errors import ProbeError
-from probe.languages import LANGUAGES
+from probe.languages import LANGUAGES, PIVOT
 from probe.paths import Paths
+from probe.routing.decision import CLINICAL, OFFICIAL
 
 CUES = "data/registers.toml"
-FOLDED = ("Latin", "Arabic")  # scripts whose marks are often left out in writing
-WORDS_PER_CUE = 50
+DIALECT = "dialect"
 STRONG, WEAK = 1.0, 0.5
+FEWEST = {OFFICIAL: STRONG, DIALECT: STRONG, CLINICAL: 2 * STRONG}
+WORDS_PER_CUE = {OFFICIAL: 50, DIALECT: 50, CLINICAL: 10}
+COGNATES = ("fr", "es")  # their own terms look like the English ones, so those are not looked for
+VOWEL_SIGNS = regex.compile(r"[\u064b-\u0652\u0670\u0640]")  # and tatweel; hamza and madda make other letters
+INITIAL_ALIF = regex.compile(r"(?<!\S)[أإ]")
 
 
 def comparable(word: str, language: str) -> str:
-    """A word as it is compared: in scripts that fold without case and marks; one kind of apostrophe."""
-    word = word.replace("’", "'").replace("‘", "'").replace("ʼ", "'")
-    if LANGUAGES[language].script not in FOLDED:
-        return unicodedata.normalize("NFC", word)
-    kept = (c for c in unicodedata.normalize("NFD", word.casefold()) if not unicodedata.combining(c))
-    return unicodedata.normalize("NFC", "".join(kept))
+    """A word, or some, as compared: without case and the marks that writers omit, one kind of apostrophe."""
+    word = word.replace("’", "'").replace("‘", "'").replace("ʼ", "'").casefold()
+    script = LANGUAGES[language].script
+    if script == "Latin":
+        word = "".join(c for c in unicodedata.normalize("NFD", word) if not unicodedata.combining(c))
+    elif script == "Arabic":
+        word = INITIAL_ALIF.sub("ا", VOWEL_SIGNS.sub("", unicodedata.normalize("NFC", word)))
+    return unicodedata.normalize("NFC", word)
 
 
 @dataclass(frozen=True)
-class Finding:
+class Cued:
     """Which variety, the weight of its cues, and the cues, each with its first word and the one after."""
 
     variety: str
@@ -48,13 +56,14 @@ class Cues:
 
     def __init__(self, variety: str, cues: str, language: str):
         self.variety = variety
+        self._language = language
         listed = [cue.strip() for cue in cues.replace("\n", ",").split(",") if cue.strip()]
         strong = {comparable(cue, language) for cue in listed if not cue.endswith("?")}
         weak = {comparable(cue.rstrip("?"), language) for cue in listed if cue.endswith("?")}
         self._patterns = [(STRONG, _pattern(sorted(strong))), (WEAK, _pattern(sorted(weak - strong)))]
 
-    def weigh(self, words: Sequence[str]) -> Finding:
-        """words: as `comparable` gives them."""
+    def weigh(self, words: Sequence[str]) -> Cued:
+        words = [comparable(word, self._language) for word in words]
         starts = [0, *accumulate(len(word) + 1 for word in words)]
         found: dict[str, tuple[float, tuple[int, int]]] = {}
         for weight, pattern in self._patterns:
@@ -62,7 +71,7 @@ class Cues:
                 place = bisect_right(starts, match.start()) - 1, bisect_left(starts, match.end())
                 found.setdefault(match[0], (weight, place))
         weights, places = zip(*found.values(), strict=True) if found else ((), ())
-        return Finding(self.variety, sum(weights), tuple(found), places)
+        return Cued(self.variety, sum(weights), tuple(found), places)
 
 
 def _pattern(cues: Sequence[str]) -> regex.Pattern:
@@ -90,20 +99,30 @@ class Registers:
             tables = tomllib.loads(source.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ProbeError(f"{source}: {error}") from error
-        self._cues = {kind: dict(_compiled(tables.get(kind, {}), source)) for kind in ("formal", "dialect")}
+        self._cues = {kind: dict(_compiled(tables.get(kind, {}), source)) for kind in FEWEST}
 
-    def formal(self, words: Sequence[str], language: str) -> Finding | None:
-        return self._strongest("formal", words, language)
+    def dialect(self, words: Sequence[str], language: str) -> Cued | None:
+        return self._strongest(DIALECT, words, language)
 
-    def dialect(self, words: Sequence[str], language: str) -> Finding | None:
-        return self._strongest("dialect", words, language)
+    def official(self, words: Sequence[str], language: str) -> Cued | None:
+        return self._strongest(OFFICIAL, words, language)
 
-    def _strongest(self, kind: str, words: Sequence[str], language: str) -> Finding | None:
+    def clinical(self, words: Sequence[str], language: str) -> tuple[Cued, ...]:
+        """Terms of the language and, as that is how they are used in most others, English ones."""
+        languages = {language} if language in COGNATES else {language, PIVOT}
+        cued = [cues.weigh(words) for code in languages for cues in self._cues[CLINICAL].get(code, ())]
+        enough = sum(one.weight for one in cued) >= _least(CLINICAL, words)
+        return tuple(sorted((one for one in cued if one.cues), key=lambda one: one.variety)) if enough else ()
+
+    def _strongest(self, kind: str, words: Sequence[str], language: str) -> Cued | None:
         """The variety whose cues weigh most, None where they do not suffice for the number of words."""
-        words = [comparable(word, language) for word in words]
-        findings = [cues.weigh(words) for cues in self._cues[kind].get(language, ())]
-        best = max(findings, key=lambda finding: finding.weight, default=None)
-        return best if best and best.weight >= max(STRONG, len(words) / WORDS_PER_CUE) else None
+        cued = [cues.weigh(words) for cues in self._cues[kind].get(language, ())]
+        best = max(cued, key=lambda one: one.weight, default=None)
+        return best if best and best.weight >= _least(kind, words) else None
+
+
+def _least(kind: str, words: Sequence[str]) -> float:
+    return max(FEWEST[kind], len(words) / WORDS_PER_CUE[kind])
 
 
 def _compiled(table: Mapping[str, Mapping[str, str]], source: Path) -> Iterator[tuple[str, list[Cues]]]:

@@ -1,22 +1,24 @@
 """From a text to a variant: what is in order, which languages it is in, what makes it hard.
 
-Categories are looked for in the order in which one hides the next: code points, formal register, mixture of
-languages, another script, dialect. The first that is found is the category; the variant follows from the
-language alone.
+Categories stand in the order in which one hides the next: code points, formal register, mixture of languages,
+dialect, another script. The variant is the language's own, unless a category stands against it (policy.py).
 """
 
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from probe.languages import PIVOT, label
+from probe.languages import PIVOT
 from probe.paths import Paths
 from probe.routing import reading
 from probe.routing.decision import (
+    CLINICAL,
     CODE_SWITCHING,
     FORMAL_REGISTER,
     LOW_RESOURCE_VARIANT,
+    OFFICIAL,
     TRANSLITERATION,
     UNICODE_EDGE,
     Decision,
@@ -25,23 +27,25 @@ from probe.routing.decision import (
 from probe.routing.identify import Identifier
 from probe.routing.policy import Policy, load_policy
 from probe.routing.reading import Reading
-from probe.routing.registers import Finding as Cued
-from probe.routing.registers import Registers
+from probe.routing.registers import Cued, Registers
 from probe.routing.unicode_text import MIXED_FORMS, UnicodeText, inspect
 
 LONGEST = 100_000  # characters that are looked at
 
 
 @dataclass(frozen=True)
-class _Finding:
-    category: str | None = None
-    spans: tuple[Span, ...] = ()
+class _Seen:
+    """One category, where it was seen, and which register it is where it is one."""
 
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """Each kind of finding once, with how often it was seen."""
-        kinds = Counter(span.what for span in self.spans)
-        return tuple(what if n == 1 else f"{what} ({n} times)" for what, n in kinds.items())
+    category: str
+    spans: tuple[Span, ...]
+    register: str | None = None
+
+
+def _reasons(seen: tuple[_Seen, ...]) -> tuple[str, ...]:
+    """Each kind of thing seen once, with how often it was."""
+    kinds = Counter(span.what for one in seen for span in one.spans)
+    return tuple(what if n == 1 else f"{what} ({n} times)" for what, n in kinds.items())
 
 
 class Router:
@@ -59,31 +63,49 @@ class Router:
         places, words = reading.words_of(ordered.repaired)
         if not words:
             return self._wordless(ordered, note)
-        read = Reading(places, words, self._identifier.segment(words))
+        read = Reading(
+            places, words, self._identifier.segment(words, reading.asides(ordered.repaired, places))
+        )
         language, dialect = self._language(read)
-        finding = self._finding(read, language, dialect, ordered.findings)
-        variant = self.policy.variant(language)
-        reasons = (*finding.reasons, f"{label(language)} goes to {variant}, by {self.policy.source}", *note)
-        confidence = reading.confidence(read, language)
+        seen = tuple(self._seen(read, language, dialect, ordered.oddities))
+        categories = tuple(dict.fromkeys(one.category for one in seen))
+        variant, why = self.policy.choose(language, categories)
         return Decision(
-            variant, language, finding.category, reasons, ordered.normal, confidence, finding.spans
+            variant=variant,
+            language_variant=self.policy.variant(language),
+            language=language,
+            category=categories[0] if categories else None,
+            categories=categories,
+            registers=tuple(one.register for one in seen if one.register),
+            reasons=(*_reasons(seen), *why, *note),
+            text=ordered.normal,
+            confidence=reading.confidence(read, language),
+            spans=tuple(span for one in seen for span in one.spans),
         )
 
     def _wordless(self, ordered: UnicodeText, note: tuple[str, ...]) -> Decision:
-        found = _Finding(UNICODE_EDGE, ordered.findings) if ordered.findings else _Finding()
+        seen = (_Seen(UNICODE_EDGE, ordered.oddities),) if ordered.oddities else ()
+        categories = tuple(one.category for one in seen)
         baseline = self.policy.baseline
-        reasons = (
-            *found.reasons,
-            f"no word to tell a language by, so it goes to the baseline {baseline}",
-            *note,
+        why = f"no word to tell a language by, so it goes to the baseline {baseline}"
+        return Decision(
+            variant=baseline,
+            language_variant=baseline,
+            language=PIVOT,
+            category=categories[0] if categories else None,
+            categories=categories,
+            registers=(),
+            reasons=(*_reasons(seen), why, *note),
+            text=ordered.normal,
+            confidence=0.0,
+            spans=ordered.oddities,
         )
-        return Decision(baseline, PIVOT, found.category, reasons, ordered.normal, 0.0, found.spans)
 
     def _language(self, read: Reading) -> tuple[str, Cued | None]:
         """The main language, and the cues of a dialect of it.
 
         The words of a dialect may look like another language. Where each of those that do has a cue of the
-        dialect in it, the text is no mixture, and the language is the one that the dialect is of.
+        dialect in it, the language is the one that the dialect is of.
         """
         main = reading.language(read)
         for code, _ in read.counts().most_common():
@@ -91,35 +113,36 @@ class Router:
             cues = self._registers.dialect(read.words, code) if foreign or code == main else None
             if cues and _within(foreign, cues, read):
                 return code, cues
-        return main, None
+        return main, self._registers.dialect(read.words, main)
 
-    def _finding(
-        self, read: Reading, language: str, dialect: Cued | None, in_code_points: tuple[Span, ...]
-    ) -> _Finding:
-        """The first category that fits."""
+    def _seen(
+        self, read: Reading, language: str, dialect: Cued | None, oddities: tuple[Span, ...]
+    ) -> Iterator[_Seen]:
         # Yoruba is commonly typed with some letters composed and others not, whatever its topic or register.
         usual = MIXED_FORMS if language == "yo" else None
-        if odd := tuple(span for span in in_code_points if span.what != usual):
-            return _Finding(UNICODE_EDGE, odd)
-        if formal := self._registers.formal(read.words, language):
-            return _cued(FORMAL_REGISTER, formal, read)
-        if not dialect and (mixed := reading.mixture(read, language)):
-            return _Finding(CODE_SWITCHING, mixed)
-        if romanised := reading.other_script(read, language):
-            return _Finding(TRANSLITERATION, romanised)
+        if odd := tuple(span for span in oddities if span.what != usual):
+            yield _Seen(UNICODE_EDGE, odd)
+        if official := self._registers.official(read.words, language):
+            yield _Seen(FORMAL_REGISTER, _spans(official, read), OFFICIAL)
+        if clinical := self._registers.clinical(read.words, language):
+            terms = tuple(span for one in clinical for span in _spans(one, read))
+            yield _Seen(FORMAL_REGISTER, terms, CLINICAL)
+        mixed = reading.mixture(read, language)
+        if mixed and not (dialect and _within(mixed, dialect, read)):
+            yield _Seen(CODE_SWITCHING, mixed)
         if dialect:
-            return _cued(LOW_RESOURCE_VARIANT, dialect, read)
-        if variety := reading.creole(read) or reading.unmarked(read):
-            return _Finding(LOW_RESOURCE_VARIANT, variety)
-        return _Finding()
+            yield _Seen(LOW_RESOURCE_VARIANT, _spans(dialect, read))
+        if romanised := reading.other_script(read, language):
+            yield _Seen(TRANSLITERATION, romanised)
+        elif not dialect and (variety := reading.creole(read) or reading.unmarked(read)):
+            yield _Seen(LOW_RESOURCE_VARIANT, variety)
 
 
-def _cued(category: str, cues: Cued, read: Reading) -> _Finding:
-    spans = [
-        read.span(first, last, f"{cues.variety}: {cue}")
-        for cue, (first, last) in zip(cues.cues, cues.places, strict=True)
-    ]
-    return _Finding(category, tuple(spans))
+def _spans(cued: Cued, read: Reading) -> tuple[Span, ...]:
+    return tuple(
+        read.span(first, last, f"{cued.variety}: {cue}")
+        for cue, (first, last) in zip(cued.cues, cued.places, strict=True)
+    )
 
 
 def _within(mixed: tuple[Span, ...], dialect: Cued, read: Reading) -> bool:

@@ -6,8 +6,10 @@ another digit system follows from the Unicode Character Database (UAX 44), throu
 
 import unicodedata
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 
 import regex
 from confusable_homoglyphs import confusables
@@ -22,17 +24,22 @@ LOOK_ALIKE = "letter of another script inside a word"
 SINGLETON = "character that Unicode holds equal to another"
 DECOMPOSED, MIXED_FORMS = "letters decomposed (not NFC)", "some letters decomposed, others not (not NFC)"
 DIGITS = "digits of another system"
+UNIT = "number in the digits of one script, its unit in the letters of another"
+TURNED = "number and Latin word whose order on screen is turned round after Arabic letters"
 STACKED = "stacked combining marks"
 MOJIBAKE = "UTF-8 read as Windows-1252"
 STRETCHED = "stretched by joiners"
+TOO_SLOW = "not looked through to its end, as that took too long"
 
 _OURS = sorted({language.script for language in LANGUAGES.values()})
 _UNCASED = "".join(rf"\p{{Script={script}}}" for script in _OURS if script != "Latin")
 
+_MARKS = r"\p{M}{0,8}"  # of one letter; bounded, so that no look-behind runs back over a text of marks
+
 # A joiner is ordinary spelling beside a virama, and a non-joiner between letters that would join (UAX 31).
 _SPELLING = (
     r"(?<=\p{InSC=Virama})\p{Join_Control}|(?<=\p{L})\p{Join_Control}(?=\p{InSC=Virama})|"
-    r"(?<=[\p{jt=D}\p{jt=L}]\p{jt=T}*)\u200c(?=\p{jt=T}*[\p{jt=D}\p{jt=R}])"
+    r"(?<=[\p{jt=D}\p{jt=L}]\p{jt=T}{0,8})\u200c(?=\p{jt=T}{0,8}[\p{jt=D}\p{jt=R}])"
 )
 _EMOJI = (
     r"\p{Regional_Indicator}{2}|[\p{Emoji}]\ufe0f?\u20e3|\p{Emoji}\ufe0f|"
@@ -46,25 +53,28 @@ HIDDEN = regex.compile(
 )
 NOT_ORDINARY = regex.compile(rf"(?:{ORDINARY.pattern})(*SKIP)(*FAIL)|{HIDDEN.pattern}+", regex.V1)
 WORD_RUN = regex.compile(r"[\p{L}\p{M}\p{Nd}\p{Cf}]+")
-FOREIGN = regex.compile(r"[\p{Cased}--\p{Script=Latin}--\p{Script=Common}]", regex.V1)
+FOREIGN = regex.compile(r"[[\p{Cased}&&\p{L}]--\p{Script=Latin}--\p{Script=Common}]", regex.V1)
 WEDGED = regex.compile(
-    rf"(?<=\p{{Script=Latin}}\p{{M}}*)[{_UNCASED}]+(?=\p{{Script=Latin}})"
+    rf"(?<=\p{{Script=Latin}}{_MARKS})[{_UNCASED}]++(?=\p{{Script=Latin}})"
     rf"|(?<=[{_UNCASED}])(?=\p{{Ll}})\p{{Script=Latin}}(?=[{_UNCASED}])"
 )
 NEIGHBOURS = regex.compile(
     "|".join(
-        rf"(?<=\p{{Script={script}}}\p{{M}}*)(?!\p{{Script={script}}})(?=\p{{L}})[{_UNCASED}]"
+        rf"(?<=\p{{Script={script}}}{_MARKS})(?!\p{{Script={script}}})(?=\p{{L}})[{_UNCASED}]"
         for script in _OURS
         if script != "Latin"
     )
 )
+# UAX 9, W2: after an Arabic letter a European number becomes an Arabic one, right of the Latin word after it.
+TURNED_ROUND = regex.compile(r"(?<=\p{bc=AL}[^\p{L}\p{Nd}\n]{1,8})[0-9]+ ?\p{Script=Latin}{2,}+")
 STACK = regex.compile(r"\p{Mn}{4,}")
 CLUSTER = regex.compile(r"\P{M}\p{M}+")
-STRETCH = regex.compile(r"(?<=\p{jt=D}\p{M}*)[\p{jt=C}--\p{Join_Control}]+(?=\p{L})", regex.V1)
+STRETCH = regex.compile(rf"(?<=\p{{jt=D}}{_MARKS})[\p{{jt=C}}--\p{{Join_Control}}]++(?=\p{{L}})", regex.V1)
 LATIN_1_RUN = regex.compile(r"[\u0080-\u00ff\u0152-\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122]{2,}")
 PLAUSIBLE = regex.compile(rf"[\u00a0-\u024f\u1e00-\u1eff\u2000-\u206f{_UNCASED}\p{{M}}]+")
 GREEK_SYMBOL = 3  # letters: what mixes Greek and Latin and is no longer is a unit or a symbol, such as kΩ
-MOST_FINDINGS = 50
+MOST = 50  # oddities of a kind
+TIME_LIMIT = 5.0  # seconds by the clock for one pattern; all are linear, so that only a fault could need them
 STYLES = {"font", "wide", "narrow", "circle", "square", "isolated", "initial", "medial", "final"}
 
 
@@ -78,7 +88,7 @@ class UnicodeText:
 
     normal: str
     repaired: str
-    findings: tuple[Span, ...]
+    oddities: tuple[Span, ...]
 
 
 @lru_cache(maxsize=4096)
@@ -104,25 +114,19 @@ def _zero(digit: str) -> int:
 
 
 def inspect(text: str) -> UnicodeText:
-    """The text in NFC without what does not belong, and the findings in order of place. Never raises."""
+    """The text in NFC without what does not belong, and the oddities in order of place. Never raises."""
     repaired = _unmasked(LATIN_1_RUN.sub(lambda run: _as_utf8(run[0]) or run[0], text))
-    findings = sorted(
-        [
-            *_hidden(text),
-            *_letters(text),
-            *_look_alikes(text),
-            *_digits(text),
-            *_composition(text),
-            *_marks(text),
-        ],
-        key=lambda span: span.start,
+    kinds = (_hidden, _letters, _look_alikes, _digits, _composition, _marks)
+    oddities = sorted(
+        (span for kind in kinds for span in islice(kind(text), MOST)), key=lambda span: span.start
     )
-    return UnicodeText(in_order(repaired).strip(), repaired, tuple(findings[:MOST_FINDINGS]))
+    return UnicodeText(in_order(repaired).strip(), repaired, tuple(oddities[:MOST]))
 
 
 def in_order(text: str) -> str:
     """NFC, without hidden characters, styled letters made plain."""
-    text = NOT_ORDINARY.sub("", text)
+    with suppress(TimeoutError):
+        text = NOT_ORDINARY.sub("", text, timeout=TIME_LIMIT)
     styled = {ord(c): unicodedata.normalize("NFKC", c) for c in set(text) if c > "\u00ff" and _style(c)}
     return unicodedata.normalize("NFC", text.translate(styled))
 
@@ -146,17 +150,22 @@ def _unmasked(text: str) -> str:
 
 
 def _spans(pattern: regex.Pattern, text: str, what: str) -> Iterator[Span]:
-    return (Span(m.start(), m.end(), what) for m in pattern.finditer(text))
+    try:
+        for match in pattern.finditer(text, timeout=TIME_LIMIT):
+            yield Span(match.start(), match.end(), what)
+    except TimeoutError:
+        yield Span(0, len(text), TOO_SLOW)
 
 
 def _hidden(text: str) -> Iterator[Span]:
-    for match in NOT_ORDINARY.finditer(text):
-        first = match[0][0]
-        if regex.match(r"\p{Bidi_Control}", first):
+    for span in _spans(NOT_ORDINARY, text, ""):
+        hidden = text[span.start : span.end]
+        if regex.match(r"\p{Bidi_Control}", hidden):
             what = BIDI
         else:
-            what = INVISIBLE if regex.match(r"\p{Default_Ignorable_Code_Point}|\p{Cf}", first) else BROKEN
-        yield Span(match.start(), match.end(), f"{what} {' '.join(f'U+{ord(c):04X}' for c in match[0][:3])}")
+            what = INVISIBLE if regex.match(r"\p{Default_Ignorable_Code_Point}|\p{Cf}", hidden) else BROKEN
+        points = " ".join(f"U+{ord(c):04X}" for c in hidden[:3])
+        yield span if span.what else Span(span.start, span.end, f"{what} {points}")
 
 
 def _letters(text: str) -> Iterator[Span]:
@@ -190,15 +199,18 @@ def _look_alikes(text: str) -> Iterator[Span]:
 
 
 def _digits(text: str) -> Iterator[Span]:
-    """Digits of two systems in one text, or of a system whose script the text is not written in."""
+    """Digits of two systems, or of one whose script the text is not in; numbers and units of two scripts."""
     digits = {c for c in set(text) if unicodedata.category(c) == "Nd" and not _style(c)}
     native = {c for c in digits if not c.isascii()}
+    yield from _spans(TURNED_ROUND, text, TURNED)
     if not native:
         return
+    own = "".join(sorted(native))
+    yield from _spans(regex.compile(rf"(?<![{own}])[{own}]++°?\p{{Script=Latin}}"), text, UNIT)
     scripts = {s for s in _OURS if regex.search(rf"(?=\p{{L}})\p{{Script={s}}}", text)}
     at_home = all(any(regex.match(rf"\p{{scx={s}}}", c) for s in scripts) for c in native)
     if len({_zero(c) for c in digits}) > 1 or (scripts and not at_home):
-        yield from _spans(regex.compile(f"[{''.join(sorted(native))}]+"), text, DIGITS)
+        yield from _spans(regex.compile(f"[{own}]+"), text, DIGITS)
 
 
 def _composition(text: str) -> Iterator[Span]:

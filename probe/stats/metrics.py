@@ -26,8 +26,7 @@ from probe.stats import resampling
 
 MARGIN_K = 4  # neighbours of the margin, as in LASER's xsim
 KNN_MAX = 10  # neighbours of mutual k-NN, as in platonic-rep, where there are sentences enough
-MANY = 50  # above so many sentences ...
-FEW_PERMUTATIONS = 200  # ... a relabelled null takes so many: one costs n^2, and p is still resolved to 0.005
+RELABELLINGS = 200  # of a whole geometry; one costs n^2, and p is still resolved to 0.005
 CACHED = 2**16  # cells that are relabelled at once: what a core keeps near it
 DECIMALS = 5  # cosines that agree to so many are tied: a processor, not the model, tells closer ones apart
 COLUMN_BITS = 24  # of a whole number that holds a score and its column
@@ -500,10 +499,9 @@ def mutual_knn(grams: Grams) -> np.ndarray:
 
 @cache
 def _relabellings(n: int) -> np.ndarray:
-    """(n_permutations, n): N_RESAMPLES of them, FEW_PERMUTATIONS where n > MANY."""
-    count = resampling.N_RESAMPLES if n <= MANY else FEW_PERMUTATIONS
+    """(RELABELLINGS, n)."""
     rng = np.random.default_rng(resampling.SEED)
-    return rng.permuted(np.tile(np.arange(n), (count, 1)), axis=1)
+    return rng.permuted(np.tile(np.arange(n), (RELABELLINGS, 1)), axis=1)
 
 
 def relabelled_null(pivot: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -1,5 +1,7 @@
 """p1_edge_cases.json: inputs that a language router may stumble over, and what should become of them.
 
+p2_edge_cases.json has further ones in the same form, for evaluations; those of the first are also stimuli.
+
 Each case has the same meaning three times: `input` (the trouble), `clean` (one language, its own script,
 plain register) and `reference_en` (plain English). So what the trouble costs can be measured.
 """
@@ -17,22 +19,24 @@ from probe.families import LanguageCode
 from probe.languages import PIVOT
 from probe.stimuli.manifest import EdgeCase, Text, first_error
 
-FILE = "p1_edge_cases.json"
+FILE, FURTHER = "p1_edge_cases.json", "p2_edge_cases.json"
 FailureCategory = Literal[
     "code_switching", "transliteration", "formal_register", "low_resource_variant", "unicode_edge"
 ]
 
 
 def _spelling(category: object) -> object:
-    """'Code-switching' and 'code switching' are the category code_switching."""
+    """'Code-switching', 'code switching' and 'CODE_SWITCH' are the category code_switching."""
     if not isinstance(category, str):
         return category
-    return category.strip().lower().replace("-", "_").replace(" ", "_")
+    name = category.strip().lower().replace("-", "_").replace(" ", "_")
+    return "code_switching" if name == "code_switch" else name
 
 
 class LabelledInput(BaseModel):
     """What an evaluation needs of a case. A category of null is an input that nothing is wrong with; the
-    language of a mixed text may be several, as in "hi-en"."""
+    language of a mixed text may be several, as in "hi-en". expected_variant: with no measurement at hand;
+    expected_language_variant: by the language alone, where that is said."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -41,6 +45,7 @@ class LabelledInput(BaseModel):
     language_ground_truth: Text
     expected_variant: Text
     failure_category: Annotated[FailureCategory, BeforeValidator(_spelling)] | None
+    expected_language_variant: Text | None = None
     clean: str | None = None
 
 
@@ -50,10 +55,11 @@ class RouterCase(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    test_id: str = Field(pattern=r"^P1-\d{3}$")
+    test_id: str = Field(pattern=r"^P[12]-\d{3}$")
     input: Text
     language_ground_truth: LanguageCode
     expected_variant: Text
+    expected_language_variant: Text
     failure_category: FailureCategory
     routing_recommendation: Text
     p1_test_assertion: Text

@@ -65,6 +65,7 @@ class Flores:
 
     sentences: dict[str, list[str]]  # by language code
     topics: list[str]  # comma-separated labels as published; "" where the source has none
+    articles: list[str]  # the address of the page that a sentence is from; likewise
 
     @property
     def sha256(self) -> str:
@@ -134,8 +135,7 @@ def from_mirror() -> Flores:
         if column is None:
             raise ProbeError(f"no column for {language.name}: neither {' nor '.join(spellings)}")
         sentences[code] = _sentences(rows[column], f"column {column}")
-    topics = list(rows["topic"]) if "topic" in rows.column_names else None
-    return _aligned(sentences, topics, MIRROR, N_SENTENCES)
+    return _aligned(sentences, _column(rows, "topic"), _column(rows, "URL"), MIRROR, N_SENTENCES)
 
 
 def from_flores_plus() -> Flores:
@@ -145,7 +145,7 @@ def from_flores_plus() -> Flores:
     token = get_token()
     if token is None:
         raise ProbeError(f"no token: accept the licence of {FLORES_PLUS} on its page, then set HF_TOKEN")
-    sentences, identifiers, topics = {}, {}, None
+    sentences, identifiers, topics, articles = {}, {}, None, None
     for code, language in LANGUAGES.items():
         rows = _load(FLORES_PLUS, language.flores, token)
         if missing := {"id", "text"} - set(rows.column_names):
@@ -154,12 +154,19 @@ def from_flores_plus() -> Flores:
         order = sorted(range(len(ids)), key=ids.__getitem__)
         identifiers[code] = [ids[row] for row in order]
         sentences[code] = _sentences((texts[row] for row in order), language.flores)
-        if code == PIVOT and "topic" in rows.column_names:
-            labels = list(rows["topic"])
-            topics = [labels[row] for row in order]
+        if code == PIVOT:
+            topics, articles = (_column(rows, name, order) for name in ("topic", "url"))
         if identifiers[code] != identifiers[PIVOT]:
             raise ProbeError(f"{language.flores} has other sentence ids than {LANGUAGES[PIVOT].flores}")
-    return _aligned(sentences, topics, FLORES_PLUS, N_SENTENCES)
+    return _aligned(sentences, topics, articles, FLORES_PLUS, N_SENTENCES)
+
+
+def _column(rows: Any, name: str, order: Iterable[int] | None = None) -> list | None:
+    """None where the source has no such column."""
+    if name not in rows.column_names:
+        return None
+    values = list(rows[name])
+    return [values[row] for row in order] if order is not None else values
 
 
 def _load(dataset: str, config: str | None = None, token: str | None = None) -> Any:
@@ -181,7 +188,8 @@ def _official(contents: dict[str, bytes], where: str) -> Flores:
         code: _sentences(_lines(contents[name], f"{where}: {name}"), f"{where}: {name}")
         for code, name in DEVTEST.items()
     }
-    return _aligned(sentences, _topics(contents[METADATA], f"{where}: {METADATA}"), where)
+    topics, articles = _metadata(contents[METADATA], f"{where}: {METADATA}")
+    return _aligned(sentences, topics, articles, where)
 
 
 def _lines(content: bytes, where: str) -> list[str]:
@@ -193,14 +201,16 @@ def _lines(content: bytes, where: str) -> list[str]:
     return lines if lines[-1] else lines[:-1]
 
 
-def _topics(content: bytes, where: str) -> list[str]:
+def _metadata(content: bytes, where: str) -> tuple[list[str], list[str]]:
+    """Topics and articles, one of each per sentence."""
     header, *rows = ([cell.strip() for cell in line.split("\t")] for line in _lines(content, where) or [""])
-    if "topic" not in header:
-        raise ProbeError(f"{where} has no column 'topic'")
+    if missing := [name for name in ("topic", "URL") if name not in header]:
+        raise ProbeError(f"{where} has no column '{missing[0]}'")
     for number, row in enumerate(rows, start=2):
         if len(row) != len(header):
             raise ProbeError(f"{where}, line {number}: {len(row)} fields, the header has {len(header)}")
-    return [row[header.index("topic")] for row in rows]
+    topic, article = header.index("topic"), header.index("URL")
+    return [row[topic] for row in rows], [row[article] for row in rows]
 
 
 def _sentences(values: Iterable[object], where: str) -> list[str]:
@@ -214,18 +224,25 @@ def _sentences(values: Iterable[object], where: str) -> list[str]:
 
 
 def _aligned(
-    sentences: dict[str, list[str]], topics: list | None, where: str, n: int | None = None
+    sentences: dict[str, list[str]],
+    topics: list | None,
+    articles: list | None,
+    where: str,
+    n: int | None = None,
 ) -> Flores:
-    """Raises ProbeError unless every language, and the topics where there are any, count the same."""
+    """Raises ProbeError unless every language, and what is known of the sentences, counts the same."""
     n = n or len(sentences[PIVOT])
     if not n:
         raise ProbeError(f"{where} holds no sentence")
     for code, lines in sentences.items():
         if len(lines) != n:
             raise ProbeError(f"{where}: {LANGUAGES[code].flores} has {len(lines)} sentences, expected {n}")
-    if topics is not None and len(topics) != n:
-        raise ProbeError(f"{where}: {len(topics)} topics for {n} sentences")
-    return Flores(sentences, [topic or "" for topic in topics or [""] * n])
+    for what, values in (("topics", topics), ("articles", articles)):
+        if values is not None and len(values) != n:
+            raise ProbeError(f"{where}: {len(values)} {what} for {n} sentences")
+    return Flores(
+        sentences, *([value or "" for value in values or [""] * n] for values in (topics, articles))
+    )
 
 
 def find(cache: Path) -> tuple[Flores | None, list[dict[str, str]]]:
@@ -289,6 +306,7 @@ def stimuli(flores: Flores, n: int) -> list[FloresSentence]:
             flores_index=index,
             topic=flores.topics[index],
             selected_by=reason,
+            groups={"article": flores.articles[index]} if flores.articles[index] else {},
         )
         for index, reason in select(flores.sentences[PIVOT], flores.topics, n)
         for code in LANGUAGES

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,32 +10,30 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from probe.errors import ProbeError
 from probe.families import LanguageCode
-from probe.languages import LANGUAGES
+from probe.languages import LANGUAGES, PIVOT
+from probe.stimuli import texts
 
 Category = Literal["symptom", "entity", "action", "severity", "state", "disease"]
 KINDS = ("probes", "flores", "parallel", "edge")
 
 
+Groups = dict[str, str | list[str]]
+
+
 def _spoken(text: str) -> str:
-    if not text.strip():
-        raise ValueError("the text is empty")
-    return _encodable(text)
-
-
-def _encodable(text: str) -> str:
-    """JSON can escape one half of a surrogate pair, which is no character and which no file can hold."""
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("the text holds half of a surrogate pair")
+    if wrong := texts.fault(text):
+        raise ValueError(wrong)
     return text
 
 
 def _safe_id(name: str) -> str:
-    if not name or any(character in name for character in "/\\\0") or name in (".", ".."):
-        raise ValueError(f"'{name}' cannot be an id: it is empty or holds a path separator")
-    return _encodable(name)
+    if wrong := texts.fault_of_id(name):
+        raise ValueError(wrong)
+    return name
 
 
 Text = Annotated[str, AfterValidator(_spoken)]
+Id = Annotated[str, AfterValidator(_safe_id)]
 
 
 class Concept(BaseModel):
@@ -58,14 +57,24 @@ class Concept(BaseModel):
 
 
 class Stimulus(BaseModel):
-    """One sentence. `meaning` is what makes two stimuli of different languages a matched pair."""
+    """One sentence. `meaning` is what makes two stimuli of different languages a matched pair.
+
+    groups: what makes its meaning depend on others, the same in every language: factor -> value, or values,
+    such as {"article": URL}, or {"frame": "gave", "person": "doctor"}. Empty: it stands by itself.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
-    stimulus_id: Annotated[str, AfterValidator(_safe_id)]
+    stimulus_id: Id
     language: LanguageCode
-    text: Text
-    groups: dict[str, str | list[str]] = {}  # what makes it depend on others: see probe.stats.groups
+    text: str
+    groups: Groups = {}
+
+    @model_validator(mode="after")
+    def _text(self):
+        if wrong := texts.fault(self.text):
+            raise ValueError(f"{self.stimulus_id}: {wrong}")
+        return self
 
     @property
     def meaning(self) -> str:
@@ -79,7 +88,7 @@ class Stimulus(BaseModel):
 
 
 class ProbeSentence(Stimulus):
-    concept_id: str
+    concept_id: Id
     concept: str
     category: str
     focus: Text
@@ -110,7 +119,7 @@ class FloresSentence(Stimulus):
 
 
 class ParallelSentence(Stimulus):
-    meaning_id: str
+    meaning_id: Id
 
     @property
     def meaning(self) -> str:
@@ -120,7 +129,7 @@ class ParallelSentence(Stimulus):
 class EdgeCase(Stimulus):
     """One of the three sentences of an edge case; `reference_id` is what they have in common."""
 
-    reference_id: str
+    reference_id: Id
     failure_category: str
     role: Literal["input", "clean", "reference"]
 
@@ -129,8 +138,17 @@ class EdgeCase(Stimulus):
         return self.reference_id
 
 
+@dataclass(frozen=True)
+class Meanings:
+    """told: those that every language present tells; left_out: the others, with the languages they lack."""
+
+    told: list[str]
+    left_out: dict[str, list[str]]
+
+
 class Manifest(BaseModel):
-    """Raises ValueError for two stimuli of one id, and for one text twice in a kind and language."""
+    """Raises ValueError for two stimuli of one id; for a text, typography aside, or a meaning that comes
+    twice in a kind and language, edge cases excepted; and for groups that differ between languages."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -142,13 +160,22 @@ class Manifest(BaseModel):
 
     @model_validator(mode="after")
     def _distinct(self):
-        seen: dict[tuple, str] = {}
+        seen: dict[tuple, Stimulus] = {}
         for kind in KINDS:
             for stimulus in self.of_kind(kind):
-                for key in (("id", stimulus.stimulus_id), ("text", kind, stimulus.language, stimulus.text)):
+                text = stimulus.text if kind == "edge" else texts.folded(stimulus.text)
+                keys = [("id", stimulus.stimulus_id), ("text", kind, stimulus.language, text)]
+                if kind != "edge":
+                    keys.append(("meaning", kind, stimulus.language, stimulus.meaning))
+                for key in keys:
                     if key in seen:
-                        raise ValueError(f"{stimulus.stimulus_id}: same {key[0]} as {seen[key]}")
-                    seen[key] = stimulus.stimulus_id
+                        raise ValueError(f"{stimulus.stimulus_id}: same {key[0]} as {seen[key].stimulus_id}")
+                    seen[key] = stimulus
+                first = seen.setdefault(("groups", kind, stimulus.meaning), stimulus)
+                if first.groups != stimulus.groups:
+                    raise ValueError(
+                        f"{stimulus.stimulus_id}: other groups than {first.stimulus_id}, of the same meaning"
+                    )
         return self
 
     def of_kind(self, kind: str) -> list:
@@ -157,14 +184,27 @@ class Manifest(BaseModel):
     def __iter__(self) -> Iterator[Stimulus]:  # type: ignore[override]
         return (stimulus for kind in KINDS for stimulus in self.of_kind(kind))
 
-    def matched(self, kind: str, language: str, pivot: str) -> list[tuple[Stimulus, Stimulus]]:
-        """(pivot, target) pairs that say the same thing, in the order of the manifest."""
-        by_meaning = {s.meaning: s for s in self.of_kind(kind) if s.language == language}
-        return [
-            (s, by_meaning[s.meaning])
-            for s in self.of_kind(kind)
-            if s.language == pivot and s.meaning in by_meaning
-        ]
+    def by_meaning(self, kind: str) -> dict[str, dict[str, Stimulus]]:
+        """Meaning -> language -> its sentence, the pivot's meanings first and in its order: what stands where
+        in another language does not matter. Not for edge cases, which tell a meaning twice in a language."""
+        stimuli = sorted(self.of_kind(kind), key=lambda stimulus: stimulus.language != PIVOT)
+        found: dict[str, dict[str, Stimulus]] = {}
+        for stimulus in stimuli:
+            found.setdefault(stimulus.meaning, {})[stimulus.language] = stimulus
+        return found
+
+    def meanings(self, kind: str) -> Meanings:
+        """What can be compared over all languages, and what cannot."""
+        found = self.by_meaning(kind)
+        present = [code for code in LANGUAGES if any(code in languages for languages in found.values())]
+        lacking = {meaning: [code for code in present if code not in has] for meaning, has in found.items()}
+        told = [meaning for meaning, codes in lacking.items() if not codes]
+        return Meanings(told, {meaning: codes for meaning, codes in lacking.items() if codes})
+
+    def matched(self, kind: str, language: str, pivot: str = PIVOT) -> list[tuple[Stimulus, Stimulus]]:
+        """(pivot, target) pairs that say the same thing, in the order of `by_meaning`."""
+        pairs = self.by_meaning(kind).values()
+        return [(of[pivot], of[language]) for of in pairs if pivot in of and language in of]
 
 
 def _read_json(path: Path, cure: str):
@@ -219,6 +259,7 @@ def probe_sentences(concepts: dict[str, Concept]) -> list[ProbeSentence]:
             concept=concept.concept,
             category=concept.category,
             focus=concept.focus[language],
+            groups={"concept": concept_id},
         )
         for concept_id, concept in concepts.items()
         for language in LANGUAGES

@@ -1,6 +1,11 @@
-"""Any parallel corpus: a folder of {language code}.txt, line i of every file saying the same thing."""
+"""Any parallel corpus: a folder of {language code}.txt, line i of every file saying the same thing.
 
-import unicodedata
+Beside them may lie groups.txt, whose line i names what line i belongs to (a document, a speaker), or ids.txt,
+whose line i is "document:number", as TICO-19 has it.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,64 +13,97 @@ from probe.errors import ProbeError
 from probe.files import digest
 from probe.languages import LANGUAGES, PIVOT
 from probe.stimuli.manifest import ParallelSentence
+from probe.stimuli.texts import folded, says_something
+
+GROUPS, IDS = "groups", "ids"  # the files' stems, the first where both are there
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """sentences: (line, language) in the order of the lines; dropped: why -> how many lines; files: name ->
-    sha256."""
+    """sentences: (line, language) in the order of the lines; dropped: why -> how many lines; contradictory:
+    language -> how many of these; files: name -> sha256; grouped: whether lines have a document."""
 
     sentences: list[ParallelSentence]
     dropped: dict[str, int]
+    contradictory: dict[str, int]
     files: dict[str, str]
+    grouped: bool
 
 
 def read(folder: Path) -> Corpus:
     """The lines that say something in every language; `meaning_id` is the line number, from 1.
 
-    A line that holds no letter or digit in some language is dropped from all, and so is one that repeats an
-    earlier sentence of its language: two meanings with one text cannot be told apart. Raises ProbeError where
-    a file is not named after one of the ten languages, is not UTF-8, or is longer than another; where English
-    is missing or alone; and where nothing is left.
+    Dropped in all languages are lines that hold no letter or digit in some language ("blank"); those whose
+    text in some language, typography aside, is that of another line with another English, since one of the
+    two is no translation and which one cannot be told ("contradictory"); and what repeats an earlier line
+    ("duplicate"). Raises ProbeError where a file is not named after one of the ten languages, is not UTF-8,
+    or is longer than another; where English is missing or alone; and where nothing is left.
     """
-    lines, files = _lines(folder)
+    lines, groups, files = _lines(folder)
+    rows = enumerate(zip(*lines.values(), strict=True))
+    told = [number for number, texts in rows if all(map(says_something, texts))]
+    forms = {code: {number: folded(own[number]) for number in told} for code, own in lines.items()}
+    contradictory = {code: found for code in lines if (found := _contradictory(forms[PIVOT], forms[code]))}
+    doubtful = set().union(*contradictory.values())
     seen: dict[str, set[str]] = {code: set() for code in lines}
-    sentences, dropped = [], {"blank": 0, "duplicate": 0}
-    for number, texts in enumerate(zip(*lines.values(), strict=True), 1):
-        of_language = dict(zip(lines, texts, strict=True))
-        if not all(map(_says_something, texts)):
-            dropped["blank"] += 1
+    sentences, kept = [], 0
+    for number in told:
+        if number in doubtful or any(forms[code][number] in seen[code] for code in lines):
             continue
-        if any(text in seen[code] for code, text in of_language.items()):
-            dropped["duplicate"] += 1
-            continue
-        for code, text in of_language.items():
-            seen[code].add(text)
-            name = f"parallel_{code}_{number:05d}"
+        kept += 1
+        for code, own in lines.items():
+            seen[code].add(forms[code][number])
             sentences.append(
-                ParallelSentence(stimulus_id=name, language=code, text=text, meaning_id=str(number))
+                ParallelSentence(
+                    stimulus_id=f"parallel_{code}_{number + 1:05d}",
+                    language=code,
+                    text=own[number],
+                    meaning_id=str(number + 1),
+                    groups={"document": groups[number]} if groups else {},
+                )
             )
     if not sentences:
         raise ProbeError(f"{folder}: no line says something in all of {', '.join(lines)}")
-    return Corpus(sentences, dropped, files)
+    dropped = {
+        "blank": len(lines[PIVOT]) - len(told),
+        "contradictory": len(doubtful),
+        "duplicate": len(told) - len(doubtful) - kept,
+    }
+    counts = {code: len(found) for code, found in contradictory.items()}
+    return Corpus(sentences, dropped, counts, files, bool(groups))
 
 
-def _lines(folder: Path) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """Language -> its lines, in the order of LANGUAGES, and file name -> sha256."""
+def _contradictory(english: Mapping[int, str], forms: Mapping[int, str]) -> set[int]:
+    """The lines whose text in this language is also that of a line with another English text."""
+    lines: dict[str, list[int]] = defaultdict(list)
+    for number, form in forms.items():
+        lines[form].append(number)
+    return {i for alike in lines.values() if len({english[j] for j in alike}) > 1 for i in alike}
+
+
+def _lines(folder: Path) -> tuple[dict[str, list[str]], list[str] | None, dict[str, str]]:
+    """Language -> its lines, in the order of LANGUAGES; the group of each line, None where none are given;
+    and file name -> sha256."""
     found = {path.stem: path for path in sorted(folder.glob("*.txt"))}
+    about = [path for name in (GROUPS, IDS) if (path := found.pop(name, None))][:1]
     if unknown := found.keys() - LANGUAGES:
         raise ProbeError(f"{folder}/{min(unknown)}.txt: not one of {', '.join(LANGUAGES)}")
     if PIVOT not in found or len(found) < 2:
         raise ProbeError(f"{folder}: needs {PIVOT}.txt and at least one other of {', '.join(LANGUAGES)}")
-    contents = {code: found[code].read_bytes() for code in LANGUAGES if code in found}
-    lines = {code: _decoded(content, found[code]) for code, content in contents.items()}
-    if uneven := [code for code in lines if len(lines[code]) != len(lines[PIVOT])]:
-        code = uneven[0]
+    files = [*(found[code] for code in LANGUAGES if code in found), *about]
+    contents = {path.stem: path.read_bytes() for path in files}
+    lines = {path.stem: _decoded(contents[path.stem], path) for path in files}
+    if uneven := [path for path in files if len(lines[path.stem]) != len(lines[PIVOT])]:
         raise ProbeError(
-            f"{found[code]} has {len(lines[code])} lines and {PIVOT}.txt {len(lines[PIVOT])}: "
+            f"{uneven[0]} has {len(lines[uneven[0].stem])} lines and {PIVOT}.txt {len(lines[PIVOT])}: "
             "line i of every file must say the same thing"
         )
-    return lines, {found[code].name: digest(content) for code, content in contents.items()}
+    groups = lines.pop(about[0].stem) if about else None
+    if groups and about[0].stem == IDS:
+        groups = [name.rpartition(":")[0] or name for name in groups]
+    if groups and "" in groups:
+        raise ProbeError(f"{about[0]}, line {groups.index('') + 1}: empty")
+    return lines, groups, {path.name: digest(contents[path.stem]) for path in files}
 
 
 def _decoded(content: bytes, path: Path) -> list[str]:
@@ -76,7 +114,3 @@ def _decoded(content: bytes, path: Path) -> list[str]:
     except UnicodeDecodeError as error:
         raise ProbeError(f"{path} is not UTF-8 ({error.reason} at byte {error.start})") from error
     return [line.strip() for line in (lines[:-1] if not lines[-1] else lines)]
-
-
-def _says_something(text: str) -> bool:
-    return any(unicodedata.category(character)[0] in "LN" for character in text)

@@ -15,9 +15,10 @@ import batch_runner
 import model_loader
 from probe.activations import run as extraction
 from probe.activations.store import ActivationStore
+from probe.errors import ProbeError
 from probe.families import load_family
 from probe.paths import Paths
-from probe.stimuli.manifest import load_manifest
+from probe.stimuli.manifest import Stimulus, load_manifest
 
 SCRIPT = Path(__file__).parent.parent / "support" / "kill_and_resume.py"
 
@@ -368,6 +369,20 @@ def test_nan_in_the_models_output_names_the_stimulus(tiny_root, capsys):
     save_file(tensors, weights, metadata={"format": "pt"})
     assert run(tiny_root) == 1
     assert "probe_C01_en: state 3 at" in _one_error_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("\u200b...", "no content in"), ("word " * 80 + ".", "tokens, and the model reads at most 70")],
+)
+def test_a_text_that_cannot_be_read_is_named_before_anything_is_run(tiny_models, tokenizer, text, why):
+    from transformers import AutoModel
+
+    model = AutoModel.from_pretrained(tiny_models / "base", max_position_embeddings=70)
+    good, bad = (Stimulus.model_construct(stimulus_id=i, text=t) for i, t in (("a", "A cat."), ("b", text)))
+    assert extraction.count_tokens(model, tokenizer, [good]) > 2
+    with pytest.raises(ProbeError, match=f"b: .*{why}"):
+        extraction.count_tokens(model, tokenizer, [good, bad])
 
 
 def test_smoke_test_keeps_nothing(tiny_root, caplog):

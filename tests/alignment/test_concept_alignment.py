@@ -122,10 +122,14 @@ def test_run_twice_same_bytes(analysed):
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
-def test_variants_that_were_not_asked_for_have_no_column(analysed):
+def test_variants_that_were_not_asked_for_have_no_column_and_no_table(analysed):
+    out = analysed / "results" / "tiny"
+    (out / "logit_lens.csv").touch()  # another stage's
     arguments = ["--family", "tiny", "--root", str(analysed), "--variants", "fire"]
     assert concept_alignment.main(arguments) == 0
-    assert "base_layer" not in pd.read_csv(analysed / "results" / "tiny" / "commitment_matrix.csv").columns
+    assert "base_layer" not in pd.read_csv(out / "commitment_matrix.csv").columns
+    assert not list(out.glob("variant_effects.*"))
+    assert (out / "logit_lens.csv").exists()
 
 
 def test_the_auditor_flags_the_full_stop_and_the_summary_names_no_blocked_claim(analysed, capsys):

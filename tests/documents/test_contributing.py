@@ -16,11 +16,12 @@ import pytest
 import batch_runner
 import build_stimuli
 import concept_alignment
-from probe.alignment import cells as alignment
+from probe.alignment import cells
 from probe.errors import ProbeError
 from probe.languages import LANGUAGES
 from probe.paths import REPOSITORY
 from probe.stats import metrics
+from probe.stats.groups import Groups
 from probe.stimuli.manifest import load_concepts, load_manifest
 from tests.support import synthetic
 
@@ -135,26 +136,26 @@ def with_example_metric(monkeypatch):
 def test_a_metric(shared, found):
     vectors = synthetic.activations(synthetic.World(np.full(3, shared), n=30, seed=3))
     grams = metrics.grams(vectors["en"], vectors["hi"])
-    rows = alignment.summary(alignment.measured(grams, whole=False)).query("metric == 'angular'")
+    sample = cells.Sample([], Groups.independent(30))
+    rows = cells.summary(cells.measure_states(grams, sample, True, False), sample).query(
+        "metric == 'angular'"
+    )
     assert len(rows) == 3
     assert rows.value.between(0, 1).all()
     assert ((rows.ci_low < rows.value) & (rows.value < rows.ci_high)).all()
     assert (rows.p_max < 0.05).all() if found else (rows.p_max > 0.05).all()
 
 
-@pytest.mark.skipif(
-    not (REPOSITORY / "probe" / "edge_cases.py").exists(), reason="the edge cases are not built yet"
-)
 def test_a_failure_category(code):
     (code / "cases.json").write_text(fenced("A failure category", "json"))
     check = (
-        "from pathlib import Path; from probe import edge_cases as e; "
+        "from pathlib import Path; from probe.stimuli import edge_cases as e; "
         "print(len(e.stimuli(e.load_cases(Path('cases.json')))))"
     )
     unknown = python(code, "-c", check)
     assert unknown.returncode == 1
     assert "failure_category" in unknown.stderr
-    module = code / "probe" / "edge_cases.py"
+    module = code / "probe" / "stimuli" / "edge_cases.py"
     known = '"unicode_edge"'
     assert module.read_text().count(known) == 1
     module.write_text(module.read_text().replace(known, f'{known}, "misspelling"'))

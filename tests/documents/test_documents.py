@@ -1,38 +1,21 @@
-"""The documents: every marked number is its file's, every link leads somewhere, every command parses; and the
-check itself sees what is wrong."""
+"""The documents are what their templates give, and the renderer refuses what must not be said."""
 
-import importlib
 import json
-import re
-import shlex
 import shutil
 
 import pytest
 
-from probe import documents
+from docs import render
 from probe.errors import ProbeError
 from probe.paths import REPOSITORY
 
-PAGES = documents.documents()
-# Documents whose every decimal and percentage either stands in a marker or is one of these.
-CHECKED = ("REPORT.md", "PRODUCTION_DELTA.md")
-GIVEN = {
-    "95 %", "80 %",  # of an interval, of a power
-    "0.01", "0.05", "0.85", "0 %",  # levels and thresholds chosen, not found
-    "3.35", "2.8", "1.7",  # 10^9 and 10^6 parameters, by configuration
-    "1.2",  # terabytes, from the shape alone
-}  # fmt: skip
-# Sections and papers have points too.
-STATED = re.compile(r"(?:[Ss]ection |[Ss]ee |\(|^### )\d\.\d|arXiv \d{4}\.\d{5}", re.MULTILINE)
-
-
-TABLE = """variant,language,state,stimuli,position,metric,value,ci_low,ci_high,null,p_value,n
-a,hi,1,probes,mean,excess,0.5,0.4,0.6,0,0.001,20
-a,sw,1,probes,mean,excess,-0.25,-0.3,-0.2,0,0.001,20
-a,hi,0,probes,last,cosine,1,1,1,1,1,20
-b,hi,1,probes,mean,excess,0.125,0.1,0.15,0,0.001,20
-b,sw,1,probes,mean,excess,0.0,-0.1,0.1,0,0.4,20
-"""
+TABLE = """variant,language,state,stimuli,position,metric,value,ci_low,ci_high,null,null_low,null_high,p_value,q_value,p_max,n
+a,hi,1,probes,mean,excess,0.5,0.4,0.6,0,0,0,0,0,0,20
+a,sw,1,probes,mean,excess,-0.25,-0.3,-0.2,0,0,0,0,0,0,20
+a,hi,0,probes,last,cosine,1,1,1,1,1,1,1,1,1,20
+b,hi,1,probes,mean,excess,0.125,0.1,0.15,0,0,0,0,0,0,20
+b,sw,1,probes,mean,excess,0.0,-0.1,0.1,0,0,0,0,0,0,20
+"""  # noqa: E501
 FULL_STOP = {
     "id": "full_stop",
     "severity": "high",
@@ -41,184 +24,167 @@ FULL_STOP = {
     "evidence": {"sentence": "a full stop"},
     "blocks": [{"where": {"position": ["last"], "state": [0]}, "text": "state 0"}],
 }
+SOURCES = """
+[levels]
+file = "results/tiny/alignment_summary.csv"
+where = { metric = ["excess", "cosine"] }
+show = "{value:.2f} [{ci_low:.1f}, {ci_high:.1f}]"
+[counts]
+file = "counts.json"
+[typed."page.md"]
+"95 %" = "an interval's level"
+"""
 
 
 @pytest.fixture
 def root(tmp_path):
     """A root with one table, its audit, one JSON file, and sources for them."""
-    (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "sources.toml").write_text(
-        '[levels]\nfile = "alignment_summary.csv"\nwhere = { metric = ["excess", "cosine"] }\n'
-        '[counts]\nfile = "counts.json"\n'
-    )
-    (tmp_path / "alignment_summary.csv").write_text(TABLE)
-    (tmp_path / "artifact_audit.json").write_text(json.dumps({"findings": [FULL_STOP]}))
+    (tmp_path / "docs" / "templates").mkdir(parents=True)
+    (tmp_path / "docs" / "sources.toml").write_text(SOURCES)
+    results = tmp_path / "results" / "tiny"
+    results.mkdir(parents=True)
+    (results / "alignment_summary.csv").write_text(TABLE)
+    (results / "artifact_audit.json").write_text(json.dumps({"findings": [FULL_STOP]}))
     (tmp_path / "counts.json").write_text('{"base": {"share": 0.5}, "list": [1, 2]}')
     return tmp_path
 
 
-def made(root, text: str) -> str:
-    """What the text says once regenerated, without the comments."""
-    fresh = documents.refreshed(text, "page.md", documents.load_sources(root))
-    return re.sub(r"<!--.*?-->", "", fresh)
-
-
-def number(asked: str) -> str:
-    return f"<!--n {asked}-->?<!--/n-->"
+def rendered(root, text: str) -> str:
+    (root / "docs" / "templates" / "page.md.j2").write_text(text)
+    ((path, page),) = render.render(root)
+    assert path == root / "page.md"
+    return page
 
 
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
+        ('num("levels", variant="a", language="hi", state=1)', "0.50 [0.4, 0.6]"),
         (
-            "levels variant=a language=hi state=1: {value:.2f} [{ci_low:.1f}, {ci_high:.1f}]",
-            "0.50 [0.4, 0.6]",
+            'num("levels", "{language} {value:+.2f}", variant=["a", "b"], position="mean", largest="value")',
+            "hi +0.50",
         ),
-        ("levels variant=a,b position=mean largest=value: {language} {value:+.2f}", "hi +0.50"),
-        ("levels variant=a,b position=mean smallest=value: {value:.2f} of {count}", "-0.25 of 4"),
-        ("levels language=sw extreme=value: {variant}", "a"),
-        ("levels position=mean value>0.1: {count}", "2"),
-        ("levels position=mean value<0: {count}", "1"),
-        ("levels position=last blocked=shown: {value:.1f}", "(1.0)"),
-        ("counts: {base[share]:.0%} {list[1]}", "50% 2"),
+        ('num("levels", "{value:.2f}", position="mean", smallest="value")', "-0.25"),
+        ('num("levels", "{variant}", language="sw", extreme="value")', "a"),
+        ('count("levels", position="mean", where="value > 0.1")', "2"),
+        ('count("levels", position="mean", where="value < 0")', "1"),
+        ('num("levels", "{value:.1f}", position="last", shown=True)', "(1.0, blocked by `full_stop`)"),
+        ('num("counts", "{base[share]:.0%} {list[1]}")', "50% 2"),
+        ('pending("none.csv")', ""),
     ],
 )
 def test_a_number_is_taken_from_its_file(root, asked, says):
-    assert made(root, f"before {number(asked)} after") == f"before {says} after"
+    assert rendered(root, f"before {{{{ {asked} }}}} after") == f"before {says} after"
 
 
 @pytest.mark.parametrize(
     ("asked", "complaint"),
     [
-        ("levels variant=a: {value}", "3 rows of alignment_summary.csv match, not one"),
-        ("levels variant=c: {value}", "0 rows"),
-        ("levels position=last: {value}", "the auditor blocks it: full_stop"),
-        ("levels position=last: {count}", "the auditor blocks it: full_stop"),
-        ("levels variant=a language=hi state=1: {val}", "no 'val'"),
-        ("levels kind=a: {value}", "no 'kind'"),
-        ("levels hi: {value}", "'hi' is no filter"),
-        ("levels variant=a", "no format"),
-        ("nowhere variant=a: {value}", "no source 'nowhere'"),
-        ("counts: {base[none]}", "no 'none'"),
+        ('num("levels", variant="a", state=1)', "2 rows match, not one"),
+        ('num("levels", variant="c")', "0 rows"),
+        ('num("levels", position="last")', "it may not be said: full_stop"),
+        ('count("levels", position="last")', "it may not be said: full_stop"),
+        ('table("levels", rows="language", columns="variant", position="last")', "it may not be said"),
+        ('num("levels", "{val}", variant="a", language="hi", state=1)', "no 'val'"),
+        ('num("levels", kind="a")', "no 'kind'"),
+        ('num("counts")', "no 'show'"),
+        ('num("nowhere", variant="a")', "no source 'nowhere'"),
+        ('num("counts", "{base[none]}")', "no 'none'"),
+        ('num("counts", "0.41 {list[1]}")', "the format types 0.41"),
+        ('pending("counts.json")', "is there now"),
+        ('"0.41"', "not taken from a file"),
+        ("0.4 + 0.01", "not taken from a file"),
+        ('count("levels", position="mean") ~ ".41"', "not taken from a file"),
+        ('nun("levels")', "'nun' is undefined"),
     ],
 )
-def test_what_cannot_be_said_is_refused_naming_document_line_and_marker(root, asked, complaint):
+def test_what_cannot_be_said_is_refused_naming_template_and_line(root, asked, complaint):
     with pytest.raises(ProbeError) as caught:
-        made(root, f"first line\n{number(asked)}")
-    assert str(caught.value).startswith("page.md:2: <!--n ")
-    assert asked in str(caught.value)
+        rendered(root, f"first line\n{{{{ {asked} }}}}")
+    assert "page.md.j2:2: " in str(caught.value)
     assert complaint in str(caught.value)
 
 
+@pytest.mark.parametrize("number", ["0.41", "7 %", "-1.5", "12.5%"])
+def test_a_typed_number_is_refused_with_its_line(root, number):
+    with pytest.raises(ProbeError, match=rf"page.md.j2:3: {number} is typed"):
+        rendered(root, f"one\n```\n0.6\n```\n\n{number}, not".replace("```\n0.6\n```\n\n", "`0.6`\n"))
+
+
+@pytest.mark.parametrize(("verdict", "reason"), [("blocked", "at_chance"), ("descriptive", "comparison")])
+def test_where_a_table_has_verdicts_they_decide(root, verdict, reason):
+    judged = [
+        f"{line},{verdict},{reason}" if i == 1 else f"{line},matched," for i, line in enumerate(TABLE.split())
+    ]
+    judged[0] = f"{TABLE.split()[0]},verdict,reason"
+    (root / "results" / "tiny" / "alignment_summary.csv").write_text("\n".join([*judged, ""]))
+    asked = 'num("levels", "{value}", variant="a", state=1, language='
+    assert rendered(root, f'{{{{ {asked}"sw") }}}}') == "-0.25"
+    assert rendered(root, f'{{{{ {asked}"hi", shown=True) }}}}') == f"(0.5, blocked by `{reason}`)"
+    with pytest.raises(ProbeError, match=reason):
+        rendered(root, f'{{{{ {asked}"hi") }}}}')
+
+
+def test_code_links_sections_and_what_is_allowed_may_be_typed(root):
+    page = "A 95 % interval (2.4), section 3.1, arXiv 2401.12345, `0.2`, [x](a0.3b), v1.2.3\n```\n0.6\n```\n"
+    assert rendered(root, page) == page
+
+
 def test_a_table_of_two_columns_and_one_of_the_parts_of_a_format(root):
-    cross = "<!--table levels rows=language columns=variant state=1: {value:.2f}--><!--/table-->"
-    assert made(root, cross).splitlines()[1:] == [
+    cross = '{{ table("levels", "{value:.2f}", rows="language", columns="variant", state=1) }}'
+    assert rendered(root, cross).splitlines() == [
         "| language | a | b |",
         "| --- | --- | --- |",
         "| Hindi (hi) | 0.50 | 0.12 |",
         "| Swahili (sw) | -0.25 | 0.00 |",
     ]
     parts = (
-        "<!--table levels rows=language variant=a state=1: {value:.1f} | [{ci_low:.1f}, {n}]--><!--/table-->"
+        '{{ table("levels", "{value:.1f} | [{ci_low:.1f}, {n}]", rows="language", variant="a", state=1) }}'
     )
-    assert made(root, parts).splitlines()[1] == "| language | value | [ci_low, n] |"
-    assert made(root, parts).splitlines()[3] == "| Hindi (hi) | 0.5 | [0.4, 20] |"
-
-
-def test_what_is_pending_may_stand_until_its_file_exists(root):
-    sources = documents.load_sources(root)
-    waiting = "<!--pending results/none.csv-->not yet<!--/pending-->"
-    assert documents.refreshed(waiting, "page.md", sources) == waiting
-    with pytest.raises(ProbeError, match="the file is there now"):
-        documents.refreshed("<!--pending README.md-->not yet<!--/pending-->", "page.md", sources)
-
-
-def test_code_fences_are_left_alone_and_an_open_marker_is_not(root):
-    fenced = f"```\n{number('nowhere: {x}')}\n```\n"
-    assert documents.refreshed(fenced, "page.md", documents.load_sources(root)) == fenced
-    with pytest.raises(ProbeError, match="not closed"):
-        made(root, "<!--n levels: {value}-->0.5")
+    assert rendered(root, parts).splitlines()[::3] == [
+        "| language | value | [ci_low, n] |",
+        "| Swahili (sw) | -0.2 | [-0.3, 20] |",
+    ]
 
 
 def test_the_command_tells_what_differs_and_writes_it(root, capsys):
-    page = root / "page.md"
-    page.write_text(f"text {number('levels variant=b language=hi: {value:.3f}')} text\n")
-    assert documents.main(["--root", str(root)]) == 1
-    assert 'page.md:1: says "?"' in capsys.readouterr().out
-    assert documents.main(["--root", str(root), "--write"]) == 0
-    assert "-->0.125<!--" in page.read_text()
-    assert documents.main(["--root", str(root)]) == 0
-    table = root / "alignment_summary.csv"
-    table.write_text(TABLE.replace("0.125", "0.375"))
-    assert documents.main(["--root", str(root)]) == 1
-    table.unlink()
-    assert documents.main(["--root", str(root)]) == 1
-    assert capsys.readouterr().err.startswith("error: page.md:1:")
+    template = root / "docs" / "templates" / "page.md.j2"
+    template.write_text('text {{ num("levels", "{value:.3f}", variant="b", language="hi") }}\n')
+    assert render.main(["--root", str(root), "--check"]) == 1
+    assert not (root / "page.md").exists()
+    assert render.main(["--root", str(root)]) == 0
+    assert (root / "page.md").read_text() == "text 0.125\n"
+    assert render.main(["--root", str(root), "--check"]) == 0
+    (root / "results" / "tiny" / "alignment_summary.csv").write_text(TABLE.replace("0.125", "0.375"))
+    capsys.readouterr()
+    assert render.main(["--root", str(root), "--check"]) == 1
+    said = capsys.readouterr().out
+    assert "-text 0.125\n+text 0.375\n" in said
+    (root / "results" / "tiny" / "alignment_summary.csv").unlink()
+    assert render.main(["--root", str(root), "--check"]) == 1
+    assert "page.md.j2:1: " in capsys.readouterr().err
 
 
-def test_every_marked_number_of_this_repository_is_its_files():
-    assert documents.stale() == []
+def test_every_document_of_this_repository_is_what_its_template_gives(capsys):
+    status = render.main(["--check"])
+    assert status == 0, capsys.readouterr()
 
 
-def test_the_documents_hold_markers():
-    report = (REPOSITORY / "REPORT.md").read_text(encoding="utf-8")
-    assert len(documents.MARKER.findall(report)) > 50
-
-
-def test_a_changed_result_shows(tmp_path):
-    """In a copy of the report and all its sources, one digit of one of these."""
-    for name in ("docs", "bench", "results", "organism/training.json"):
-        source = REPOSITORY / name
-        if source.is_dir():
-            shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("*.png"))
-        else:
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, tmp_path / name)
-    shutil.copy(REPOSITORY / "REPORT.md", tmp_path)
-    assert documents.stale(tmp_path) == []
+def test_a_changed_result_shows(tmp_path, capsys):
+    """In a copy of the report and all its sources, one figure of one of these."""
+    ignored = shutil.ignore_patterns("*.png", "adr", "logit_lens.csv", "concept_map.csv")
+    for name in ("docs", "bench", "results"):
+        shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=ignored)
+    for name in ("organism", "data"):
+        (tmp_path / name).mkdir()
+    shutil.copy(REPOSITORY / "organism" / "training.json", tmp_path / "organism")
+    for path, text in render.render(tmp_path):
+        path.write_text(text)
     table = tmp_path / "bench" / "calibration.csv"
-    table.write_text(table.read_text().replace("0.958", "0.858"))
-    (line,) = documents.stale(tmp_path)
-    assert line.startswith("REPORT.md:")
-    assert "calibration rows=check" in line
-
-
-@pytest.mark.parametrize("name", CHECKED)
-def test_no_decimal_stands_outside_a_marker(name):
-    text = STATED.sub(" ", (REPOSITORY / name).read_text(encoding="utf-8"))
-    assert set(documents.unmarked(text)) <= GIVEN
-
-
-def test_unmarked_numbers_are_seen_and_code_links_and_markers_are_not():
-    plain = "0.41 and 7 % and -1.5; v1.2.3, 5 states"
-    rest = "`0.2`, [x](a0.3b), <!--n a: {b}-->0.4<!--/n-->, <!-- 0.5 -->\n```\n0.6\n```\n"
-    text = f"{plain} {rest}"
-    assert documents.unmarked(text) == ["0.41", "7 %", "-1.5"]
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
-def test_every_link_and_anchor_resolves(page):
-    assert documents.broken_links(page) == []
-
-
-def test_broken_links_are_seen(tmp_path):
-    page = tmp_path / "page.md"
-    page.write_text(
-        "# One, two\n[a](#one-two) [b](#three) [c](none.md) [d](page.md#one-two) [e](https://x.y/z)\n"
-    )
-    assert documents.broken_links(page) == ["#three", "none.md"]
-
-
-COMMANDS = sorted(
-    {
-        command.strip()
-        for page in PAGES
-        for command in re.findall(r"uv run ((?:viz/)?\w+\.py[^`#\n|(]*)", page.read_text(encoding="utf-8"))
-    }
-)
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_of_a_document_parses(command):
-    script, *arguments = shlex.split(command)
-    importlib.import_module(script.removesuffix(".py").replace("/", ".")).parser().parse_args(arguments)
+    head, first, *rest = table.read_text().splitlines(keepends=True)
+    check, sets, _, *more = first.rsplit(",", 7)
+    table.write_text("".join([head, ",".join([check, sets, "0.123", *more]), *rest]))
+    assert render.main(["--root", str(tmp_path), "--check"]) == 1
+    differing = [line for line in capsys.readouterr().out.splitlines() if line.startswith("+|")]
+    assert len(differing) == 1
+    assert "0.123" in differing[0]

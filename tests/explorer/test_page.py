@@ -29,7 +29,6 @@ from explorer.tabs import commitment, concept_map, curves, effects, lens, router
 from probe.conventions import METRIC_LABELS, PRIMARY_METRIC, metric_label
 from probe.errors import ProbeError
 from probe.languages import TARGETS
-from probe.models import head as unembedding
 from probe.paths import REPOSITORY
 from probe.tables import EFFECTS, SUMMARY
 from tests.explorer.conftest import FAMILY, rewrite
@@ -424,7 +423,7 @@ def live(results, root, monkeypatch):
         return Reading(f"{model}: {text}")
 
     monkeypatch.setattr(model_loader, "loaded", FakeModel.loaded)
-    monkeypatch.setattr(unembedding, "lens", lens_of)
+    monkeypatch.setattr("probe.lens.text.read_text", lens_of)
     monkeypatch.setattr(FakeModel, "loads", [])
     one = OneModel(results.paths)
     yield Results(root, one)

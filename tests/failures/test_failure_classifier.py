@@ -8,7 +8,8 @@ import pytest
 import batch_runner
 import build_stimuli
 import failure_classifier
-from failure_classifier import LATE, NEVER, failure
+from probe.failures import cases as failure_cases
+from probe.failures.cases import LATE, NEVER, failure
 from probe.families import load_family
 from probe.paths import REPOSITORY, Paths
 from probe.stimuli import edge_cases
@@ -62,8 +63,9 @@ def cases_of(root, evidence: list[tuple]) -> pd.DataFrame:
     manifest = load_manifest(paths.source("data/stimulus_manifest.json"), "tiny")
     commitments = pd.read_csv(root / "results" / "tiny" / "commitment_matrix.csv")
     table = pd.DataFrame(evidence, columns=["concept_id", "language", "effect", "p_value"])
-    table = table.assign(variant="fire", ci_low=table.effect - 0.1, ci_high=table.effect + 0.1)
-    return failure_classifier.cases(commitments, table, load_family("tiny", paths), manifest)
+    table = table.assign(variant="fire", ci_low=table.effect - 0.1, ci_high=table.effect + 0.1, shared=False)
+    family = load_family("tiny", paths)
+    return failure_cases.cases(failure_cases.with_failures(commitments, table, family), family, manifest)
 
 
 def test_a_failure_is_significant_where_the_loss_is_told_from_zero_and_only_there(with_commitments):
@@ -104,7 +106,7 @@ def test_the_stage_writes_failures_with_their_evidence_and_edge_cases(with_commi
     assert text["params"]["family"] == "tiny"
     assert "activations/tiny/fire" in text["inputs"]
     printed = capsys.readouterr().out
-    assert "2 failures" in printed
+    assert "2 failures" in printed.splitlines()[-1]
     assert "of 15 losses told from zero" in printed
 
 
@@ -116,12 +118,23 @@ def test_a_manifest_without_edge_cases_is_said_and_is_no_error(with_commitments,
     assert not list((with_commitments / "results" / "tiny").glob("edge_*"))
 
 
-def test_no_failure_is_a_table_of_no_rows(with_commitments):
+@pytest.mark.parametrize(
+    ("commitments", "variants", "why"),
+    [
+        ("C01,fever,hi,,", "base,fire", "Base commits to no concept in any language"),
+        ("C01,fever,hi,3,7", "base,fire", "Fire commit in time in all of the 1 cases in which Base commits"),
+        ("C01,fever,hi,3,9", "base", "no variant that emphasises languages was measured"),
+    ],
+)
+def test_where_nothing_fails_the_last_line_says_why(with_commitments, capsys, commitments, variants, why):
     path = with_commitments / "results" / "tiny" / "commitment_matrix.csv"
-    path.write_text("concept_id,concept,language,base_layer,fire_layer\nC01,fever,hi,,\n")
+    path.write_text(f"concept_id,concept,language,base_layer,fire_layer\n{commitments}\n")
     extract(with_commitments)
-    assert run(with_commitments) == 0
-    assert len(pd.read_csv(path.with_name("failure_cases.csv"))) == 0
+    assert run(with_commitments, "--variants", variants) == 0
+    table = pd.read_csv(path.with_name("failure_cases.csv"))
+    assert table.empty
+    assert {"base_commit", "fire_commit", *EVIDENCE} <= set(table.columns)
+    assert f"failure_cases.csv: no failures: {why}" in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_missing_commitments_or_activations_say_what_to_run(tiny_root, with_commitments, capsys):
@@ -166,22 +179,26 @@ def test_evaluate_gives_its_counts_to_a_reader_and_as_json(tmp_path, capsys):
     path.write_text(json.dumps([{"input": text, "clean": text} | labels, {"input": text} | wrong]))
     assert failure_classifier.main(["--evaluate", str(path), "--json"]) == 0
     counts = json.loads(capsys.readouterr().out)
-    assert (counts["n"], counts["category_accuracy"], counts["variant_accuracy"]) == (2, 0.5, 0.5)
+    assert (counts["n"], counts["right"]["category"], counts["right"]["variant"]) == (2, 1, 1)
     assert (counts["clean"], counts["false_alarms"]) == (1, [])
     assert failure_classifier.main(["--evaluate", str(path)]) == 0
     told = capsys.readouterr().out
-    assert "right of 2: 1 categories, 1 variants, 2 languages" in told
+    assert "right of 2: category 1, category among all given 1, variant 1," in told
     assert "false alarms on clean forms: 0 of 1" in told
     assert failure_classifier.main(["--evaluate", str(tmp_path / "none.json")]) == 1
     assert "none.json is no file" in capsys.readouterr().err
 
 
-def test_the_projects_own_cases_are_routed_as_they_should(capsys):
-    assert failure_classifier.main(["--evaluate", str(REPOSITORY / edge_cases.FILE), "--json"]) == 0
+@pytest.mark.parametrize("name", [edge_cases.FILE, edge_cases.FURTHER])
+def test_the_projects_own_cases_are_routed_as_they_should(name, capsys):
+    assert failure_classifier.main(["--evaluate", str(REPOSITORY / name), "--json"]) == 0
     counts = json.loads(capsys.readouterr().out)
-    assert counts["n"] == 32
-    assert counts["variant_accuracy"] == 1
-    assert counts["category_accuracy"] >= 30 / 32
+    assert counts["n"] == {edge_cases.FILE: 32, edge_cases.FURTHER: 24}[name]
+    right = counts["right"]
+    assert min(right["variant"], right["variant by language alone"], right["language"]) == counts["n"]
+    assert min(right["category"], right["category among all given"]) >= counts["n"] - 2
+    assert counts["categories_given"] <= 1.5
+    assert counts["false_alarms"] == []
 
 
 @pytest.mark.parametrize("options", [["--route", "x", "--evaluate", "y"], ["--route"]])

@@ -6,10 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import ttest_ind
+from scipy.stats import t as student_t
 
 from probe.errors import ProbeError
-from probe.failures import evidence as failures
+from probe.failures import cases, edge, evidence
+from probe.families import load_family
+from probe.paths import Paths
 from probe.stimuli.manifest import EdgeCase, Manifest, load_concepts, probe_sentences
 
 N_STATES, D_MODEL = 9, 256
@@ -18,40 +20,57 @@ CATEGORIES = ("code_switching", "transliteration", "formal_register")
 
 @pytest.mark.parametrize(("n_states", "first", "last"), [(37, 9, 27), (9, 2, 6), (5, 1, 3), (2, 0, 1)])
 def test_the_middle_states_lie_alike_from_both_ends(n_states, first, last):
-    states = range(n_states)[failures.middle_states(n_states)]
+    states = range(n_states)[evidence.middle_states(n_states)]
     assert (states[0], states[-1]) == (first, last)
     assert states[0] == n_states - 1 - states[-1]
 
 
-def test_beyond_others_is_matched_minus_mean_mismatched():
-    change = np.random.default_rng(0).normal(size=(7, 7))
-    by_hand = [change[i, i] - np.mean([change[i, j] for j in range(7) if j != i]) for i in range(7)]
-    np.testing.assert_allclose(failures.beyond_others(change), by_hand)
-    np.testing.assert_allclose(failures.beyond_others(change + change[:, :1]), by_hand)
+def fitted(change: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """By least squares over the mismatched pairs: matched minus predicted, and the standard error of that by
+    the scatter of the pairs in the row and the column."""
+    n = len(change)
+    pairs = [(i, j) for i in range(n) for j in range(n) if i != j]
+    row = np.eye(n)
+    design = np.array([np.concatenate([row[i], row[j]]) for i, j in pairs])
+    observed = np.array([change[pair] for pair in pairs])
+    effects = np.linalg.lstsq(design, observed, rcond=None)[0]
+    residual = observed - design @ effects
+    values, errors = [], []
+    for i in range(n):
+        own = np.concatenate([row[i], row[i]])
+        near = [r for r, pair in zip(residual, pairs, strict=True) if i in pair]
+        spread = np.sum(np.square(near)) / (len(near) * (len(pairs) - 2 * n + 1) / len(pairs))
+        values.append(change[i, i] - own @ effects)
+        errors.append(np.sqrt(spread * (1 + own @ np.linalg.pinv(design.T @ design) @ own)))
+    return np.array(values), np.array(errors)
 
 
-def test_a_single_case_is_a_t_test_of_one_against_the_others():
-    change = np.random.default_rng(1).normal(size=(12, 12))
-    found = failures.single_cases(change)
-    for i in range(12):
-        test = ttest_ind([change[i, i]], np.delete(change[i], i))
-        assert found.p_value[i] == pytest.approx(test.pvalue)
-        low, high = test.confidence_interval(0.95)
-        assert (found.ci_low[i], found.ci_high[i]) == pytest.approx((low, high))
+@pytest.mark.parametrize("n", [4, 7, 20])
+def test_a_single_case_is_held_against_a_least_squares_fit_of_the_others(n):
+    change = np.random.default_rng(n).normal(size=(n, n))
+    value, error = fitted(change)
+    scored = evidence.single_cases(change)
+    np.testing.assert_allclose(scored.value, value)
+    df = 2 * (n * (n - 1) - (2 * n - 1)) / n  # the pairs near a case are 2 / n of all
+    np.testing.assert_allclose(scored.p_value, 2 * student_t.sf(np.abs(value) / error, df))
+    np.testing.assert_allclose(scored.ci_high - scored.value, student_t.ppf(0.975, df) * error)
+    rows, columns = np.random.default_rng(0).normal(size=(2, n))
+    moved = evidence.single_cases(change + rows[:, None] + columns)
+    np.testing.assert_allclose(moved, scored, rtol=1e-6)
 
 
 def test_where_nothing_changes_nothing_is_found():
-    found = failures.single_cases(np.zeros((6, 6)))
+    found = evidence.single_cases(np.zeros((6, 6)))
     assert (found.p_value == 1).all()
     assert (found[["value", "ci_low", "ci_high"]] == 0).all(axis=None)
     with pytest.raises(ValueError, match="three others"):
-        failures.single_cases(np.zeros((3, 3)))
+        evidence.single_cases(np.zeros((3, 3)))
 
 
 def test_single_cases_without_an_effect_are_found_as_often_as_promised():
     p = np.concatenate(
         [
-            failures.single_cases(np.random.default_rng(seed).normal(size=(32, 32))).p_value
+            evidence.single_cases(np.random.default_rng(seed).normal(size=(32, 32))).p_value
             for seed in range(60)
         ]
     )
@@ -111,7 +130,7 @@ def tables():
         "base": planted(manifest, {"code_switching": 0.2}, 1),
         "global": planted(manifest, {"code_switching": 0.2}, 3),
     }
-    return failures.edge_tables(stores, manifest, "base")
+    return edge.edge_tables(stores, manifest, "base")
 
 
 def test_planted_losses_are_told_from_zero_and_the_others_are_not(tables):
@@ -119,10 +138,10 @@ def test_planted_losses_are_told_from_zero_and_the_others_are_not(tables):
     rows = by_category.set_index(["variant", "failure_category", "contrast"])
     for variant in ("base", "fire", "global"):
         assert rows.loc[(variant, "code_switching", "loss"), "ci_low"] > 0.1
-        assert rows.loc[(variant, "code_switching", "loss"), "distinguishable"]
-        assert not rows.loc[(variant, "formal_register", "loss"), "distinguishable"]
+        assert rows.loc[(variant, "code_switching", "loss"), "significant"]
+        assert not rows.loc[(variant, "formal_register", "loss"), "significant"]
         assert rows.loc[(variant, "formal_register", "clean"), "ci_low"] > 0.2
-    beyond = rows.xs("loss - base", level="contrast").distinguishable.drop("all", level="failure_category")
+    beyond = rows.xs("loss - base", level="contrast").significant.drop("all", level="failure_category")
     assert list(beyond[beyond].index) == [("fire", "transliteration")]
 
 
@@ -141,50 +160,74 @@ def test_the_loss_of_a_category_is_the_mean_of_its_cases_and_beyond_base_their_d
 def test_q_values_are_never_below_their_p_and_pooled_rows_are_a_family_of_their_own(tables):
     for table in tables:
         assert (table.q_value >= table.p_value - 1e-12).all()
-        assert (table.distinguishable == (table.q_value < 0.05)).all()
+        assert (table.significant == (table.q_value < 0.05)).all()
     pooled = tables[1][(tables[1].failure_category == "all") & (tables[1].contrast == "clean")]
     assert (pooled.q_value <= 3 * pooled.p_value + 1e-12).all()
 
 
 def test_the_summary_names_what_was_told_from_zero_and_nothing_else(tables):
-    line = failures.summary(tables[1])
+    line = edge.summary(tables[1])
     assert "transliteration in fire (loss - base +0." in line
     assert "formal_register" not in line
-    assert failures.summary(tables[1].assign(distinguishable=False)).startswith("0 of 15 losses")
+    assert edge.summary(tables[1].assign(significant=False)).startswith("0 of 15 losses")
 
 
 def test_too_few_or_incomplete_cases_are_refused():
     few = edge_manifest(1)
     with pytest.raises(ProbeError, match="3 edge cases, 5 are needed"):
-        failures.edge_tables({"base": planted(few, {}, 0)}, few, "base")
+        edge.edge_tables({"base": planted(few, {}, 0)}, few, "base")
     lacking = Manifest(metadata={}, edge=[s for s in few.edge if s.role != "clean"])
     with pytest.raises(ProbeError, match="has no clean in the manifest"):
-        failures.edge_cases(lacking)
+        edge.edge_cases(lacking)
 
 
-def test_a_concept_that_a_variant_lost_is_found_and_only_that():
-    from probe.paths import Paths
+@pytest.fixture(scope="module")
+def probes():
+    return Manifest(metadata={}, probes=probe_sentences(load_concepts(Paths().concept_probes)))
 
-    manifest = Manifest(metadata={}, probes=probe_sentences(load_concepts(Paths().concept_probes)))
+
+def lost(manifest: Manifest, **moved: str) -> pd.DataFrame:
+    """What is found where stimuli of `fire` moved: "elsewhere", where their meaning is gone, or "apart",
+    where they keep it, and have a part of their own instead of what all sentences have in common."""
     rng = np.random.default_rng(5)
-    base = {}
+    common = rng.normal(size=D_MODEL)
     meanings = {s.concept_id: rng.normal(size=D_MODEL) for s in manifest.probes}
-    for s in manifest.probes:
-        base[s.stimulus_id] = meanings[s.concept_id] + 0.5 * rng.normal(size=D_MODEL)
+    base = {s.stimulus_id: common + meanings[s.concept_id] + 0.5 * rng.normal(size=D_MODEL)
+            for s in manifest.probes}  # fmt: skip
     fire = {name: vector + 0.1 * rng.normal(size=D_MODEL) for name, vector in base.items()}
-    fire["probe_C03_hi"] = rng.normal(size=D_MODEL)
-    stores = {"base": Planted(base), "fire": Planted(fire)}
-    found = failures.with_q_values(failures.concept_evidence(stores, manifest, "base", ["fire"]))
+    for name, where in moved.items():
+        instead = rng.normal(size=D_MODEL)
+        fire[name] = instead if where == "elsewhere" else fire[name] - common + instead
+    found = cases.concept_evidence({"base": Planted(base), "fire": Planted(fire)}, manifest, "base", ["fire"])
     assert len(found) == 20 * 9
+    return evidence.with_q_values(found)
+
+
+def test_a_concept_that_a_variant_lost_is_found_and_only_that(probes):
+    found = lost(probes, probe_C03_hi="elsewhere")
     worst = found.loc[found.p_value.idxmin()]
     assert (worst.concept_id, worst.language, worst.variant) == ("C03", "hi", "fire")
     assert worst.ci_high < -0.3
-    assert found.distinguishable.sum() == 1
+    assert found.significant.sum() == 1
+    assert not found.shared.any()
+
+
+@pytest.mark.parametrize("where", ["apart", "elsewhere"])
+def test_an_english_sentence_that_moved_is_no_loss_of_the_nine_languages(probes, where):
+    """Once away from everything, its own translations included; once it is no sentence of that meaning."""
+    found = lost(probes, probe_C03_en=where)
+    assert found.significant.sum() == (9 if where == "elsewhere" else 0)
+    assert set(found[found.shared].concept_id) <= {"C03"}
+    never = found.assign(concept="pain", base_layer=3, fire_layer=None, failure_category=cases.NEVER)
+    table = cases.cases(never, load_family("nano-aya", Paths()), probes)
+    assert len(table) == 20 * 9
+    assert not table.significant.any()
+    assert table.notes.str.endswith("so the English moved").sum() == found.significant.sum()
 
 
 def test_languages_without_concepts_enough_give_no_evidence():
-    nothing = failures.concept_evidence({}, SimpleNamespace(matched=lambda *_: []), "base", ["fire"])
+    nothing = cases.concept_evidence({}, SimpleNamespace(matched=lambda *_: []), "base", ["fire"])
     assert list(nothing.columns) == [
-        "concept_id", "language", "variant", "effect", "ci_low", "ci_high", "p_value",
+        "concept_id", "language", "variant", "effect", "ci_low", "ci_high", "p_value", "shared",
     ]  # fmt: skip
     assert nothing.empty

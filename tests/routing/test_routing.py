@@ -5,8 +5,8 @@ import json
 import random
 import time
 import unicodedata
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from bench.difficult import (
     PAIRS,
     ZERO_WIDTH,
     alternating,
+    hostile,
     into_a_word,
     replaced,
     romanised,
@@ -34,11 +35,12 @@ from probe.errors import ProbeError
 from probe.families import load_family
 from probe.languages import LANGUAGES
 from probe.paths import REPOSITORY, Paths
-from probe.routing import CATEGORIES, Decision, Router, evaluate, route
+from probe.routing import CATEGORIES, Decision, Router, evaluate, route, unicode_text
 from probe.routing.identify import LATIN, NATIVE, Identifier, viterbi
-from probe.routing.policy import emphasised, load_policy, measured
+from probe.routing.policy import COPES, LOSES, UNSETTLED, coping, emphasised, load_policy, measured
 from probe.routing.registers import Cues, Registers, comparable
 from probe.routing.unicode_text import inspect
+from probe.tables import EDGE_CATEGORIES
 
 OFFICIAL = REPOSITORY.parent / "shared" / "flores200_dataset" / "devtest"
 
@@ -69,7 +71,7 @@ def plain_sentences() -> dict[str, list[str]]:
 
 
 def recall(texts: list[str], category: str) -> float:
-    return float(np.mean([route(text).category == category for text in texts]))
+    return float(np.mean([category in route(text).categories for text in texts]))
 
 
 # Plain text
@@ -77,17 +79,17 @@ def recall(texts: list[str], category: str) -> float:
 
 @needs_flores
 def test_plain_flores_is_left_alone(flores):
-    alarms, wrong = {}, {}
+    alarms, wrong, kept = {}, {}, {}
     for code, lines in flores.items():
         decisions = [route(line) for line in lines]
-        alarms[code] = Counter(decision.category for decision in decisions)
+        alarms[code] = sum(d.category is not None and d.registers != ("clinical",) for d in decisions)
         wrong[code] = sum(decision.language != code for decision in decisions) / len(lines)
-    formal = {code: counts.pop("formal_register", 0) / 1012 for code, counts in alarms.items()}
-    others = {code: 1 - counts[None] / 1012 - formal[code] for code, counts in alarms.items()}
+        kept[code] = sum(d.variant == d.language_variant for d in decisions) / len(lines)
     assert max(wrong.values()) <= 0.005, wrong
-    assert max(others.values()) <= 0.02, others
-    assert np.mean(list(others.values())) <= 0.01, others
-    assert max(formal.values()) <= 0.03, formal
+    assert max(alarms.values()) <= 0.025 * 1012, alarms  # with the stray joiners that are really in Bengali
+    assert sum(alarms.values()) <= 0.01 * 10120, alarms
+    assert min(kept.values()) >= 0.97, kept
+    assert np.mean(list(kept.values())) >= 0.98, kept
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
@@ -161,7 +163,15 @@ def test_digits_of_two_systems_are_found(code):
     ],
 )
 def test_ordinary_typography_is_no_finding(text):
-    assert inspect(text).findings == ()
+    assert inspect(text).oddities == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["बच्चे का तापमान १०३°F है", "الطفل لديه حمى منذ 2 days", "দিনে ২৫০mg খাবেন"],
+)
+def test_a_number_whose_unit_is_in_another_script_is_found(text):
+    assert "unicode_edge" in route(text).categories
 
 
 @pytest.mark.parametrize("code", ["fr", "es", "yo", "bn", "ta"])
@@ -188,10 +198,30 @@ def test_any_string_gives_a_decision(text):
     decision = route(text)
     assert isinstance(decision, Decision)
     assert decision.language in LANGUAGES
-    assert decision.category in (None, *CATEGORIES)
+    assert decision.category == next(iter(decision.categories), None)
+    assert set(decision.categories) <= set(CATEGORIES)
+    assert ("formal_register" in decision.categories) == bool(decision.registers)
     assert 0 <= decision.confidence <= 1
     assert decision.reasons
     assert all(0 <= span.start < span.end <= len(text) for span in decision.spans)
+
+
+LETTERS = st.characters(categories=("L",))
+MARKS = st.characters(categories=("M",))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.one_of(LETTERS, MARKS, st.sampled_from(" 1'-(.\u200c\u0345")), max_size=40))
+def test_letters_and_marks_of_all_scripts_give_a_decision(characters):
+    text = "".join(characters)
+    decision = route(text)
+    assert decision.variant in ("base", "fire", "earth")
+    assert all(0 <= span.start < span.end <= len(text) for span in decision.spans)
+
+
+def test_a_combining_iota_is_no_letter_of_another_script():
+    """Cased, and of Greek by name, but a mark; alone in a word it was an IndexError."""
+    assert route("hello \u0345 world").language == "en"
 
 
 @pytest.mark.parametrize("text", ["", " ", "\ud800", "\x00", "123 456", "?!…", "🤒🤒", "\u200b", "\u0301"])
@@ -211,7 +241,7 @@ def some_texts(parallel) -> list[str]:
 def test_decomposing_changes_neither_variant_nor_language(parallel):
     for text in some_texts(parallel):
         first, second = (route(unicodedata.normalize(form, text)) for form in ("NFC", "NFD"))
-        assert (first.variant, first.language) == (second.variant, second.language), text
+        assert (first.language_variant, first.language) == (second.language_variant, second.language), text
 
 
 def test_a_final_blank_changes_nothing(parallel):
@@ -227,26 +257,23 @@ def test_fifty_threads_answer_as_one(parallel):
     assert together == alone * 5
 
 
-@pytest.mark.parametrize(
-    "unit", ["word ", "é", "e\u0301", "а", "\u200b", "Ã©", "बुखार ", "👨\u200d", "٣", "no-", "''"]
-)
-def test_long_input_is_answered_in_bounded_time(unit):
-    text = unit * (100_000 // len(unit))
+@pytest.mark.parametrize("text", hostile(100_000), ids=lambda text: ascii(text[:3]))
+def test_long_input_is_answered_without_going_back_over_it(text):
+    """What is tried again at each place of such a text takes minutes, not seconds."""
     started = time.process_time()
     route(text)
-    first = time.process_time() - started
-    assert first < 2
-    assert route(text + "x" * 100_000).reasons[-1].startswith("only the first 100000")
+    assert time.process_time() - started < 3
 
 
-def test_a_call_takes_a_few_milliseconds(parallel):
-    texts = [line for code in LANGUAGES for line in parallel[code][:20]]
-    times = []
-    for text in texts:
-        started = time.process_time()
-        route(text)
-        times.append(time.process_time() - started)
-    assert np.median(times) < 0.005
+def test_only_the_first_characters_of_a_longer_text_are_looked_at():
+    assert route("word " * 20_000 + "x").reasons[-1].startswith("only the first 100000")
+
+
+def test_what_takes_too_long_is_said(monkeypatch):
+    monkeypatch.setattr(unicode_text, "TIME_LIMIT", 1e-6)
+    decision = route("a\u200c" * 50_000)
+    assert decision.category == "unicode_edge"
+    assert any("took too long" in reason for reason in decision.reasons)
 
 
 def test_spans_are_places_in_the_text_as_given():
@@ -273,12 +300,70 @@ def test_every_cue_fires_alone_if_strong_and_never_alone_if_weak():
         assert cues.weigh(text.split()).weight == weight
 
 
+@pytest.mark.parametrize(
+    ("text", "registers", "categories"),
+    [
+        ("Patients are hereby advised to present themselves forthwith.", ("official",), ("formal_register",)),
+        ("He had a myocardial infarction with dyspnoea.", ("clinical",), ("formal_register",)),
+        ("मरीज़ को acute myocardial infarction हुआ है।", ("clinical",), ("formal_register", "code_switching")),
+        ("El paciente tiene contraindicación para anticoagulantes.", ("clinical",), ("formal_register",)),
+        ("He was given an antibiotic and went home.", (), ()),
+        ("मुझे तेज़ बुखार है।", (), ()),
+    ],
+)
+def test_registers_are_told_apart_and_hide_nothing(text, registers, categories):
+    decision = route(text)
+    assert (decision.registers, decision.categories) == (registers, categories)
+
+
+def test_clinical_terms_are_weighed_by_the_length_of_the_text():
+    registers, terms = Registers(), ["dyspnoea", "oedema"]
+    assert registers.clinical([*["word"] * 18, *terms], "en")
+    assert not registers.clinical([*["word"] * 19, *terms], "en")
+    assert not registers.clinical(["dyspnoea"], "en")
+
+
+@pytest.mark.parametrize(
+    ("standard", "dialect"),
+    [("رآه", "راه"), ("كائن", "كاين"), ("هادئ", "هادي"), ("رآها", "راها")],
+)
+def test_hamza_and_madda_inside_a_word_make_other_words(standard, dialect):
+    assert comparable(standard, "ar") != comparable(dialect, "ar")
+
+
+def test_in_arabic_vowel_signs_tatweel_and_an_initial_hamza_are_left_out():
+    assert comparable("أُرِيـد", "ar") == comparable("اريد", "ar")
+
+
 def test_cues_are_counted_once_and_name_their_words():
     found = Cues("test", "de una, che?", "es").weigh("che vino de una vez che".split())
     assert (found.weight, found.cues, found.places) == (1.5, ("de una", "che"), ((2, 4), (0, 1)))
 
 
-@pytest.mark.parametrize("kind", ["formal", "dialect"])
+PLAIN = """
+منذ ذلك الحين لم يشعر المريض بأي ألم. | قد ينجم عن المرض فقدان البصر. | الطبيب رآه في المستشفى وقال إنه بخير.
+البكتيريا كائن حي صغير جدا. | لما كان صغيرا أصيب بالحصبة. | المريض في حاجة إلى مسكن قوي.
+रात को आसमान में सितारे चमकते हैं। | वह पाकिस्तानी डॉक्टर बहुत अच्छा है। | उसके उदर में दर्द है।
+दाई ने घर पर बच्चे का जन्म कराया।
+स्वास्थ्य सेवा में बहुत सुधार हुआ है। | গম খেলে তার পেটে ব্যথা হয়। | শিশুটি হাতে বালা পরে আছে। | গতকাল আমাদের দল জিতেছে।
+தலைவலி நீங்க இந்த மருந்தைச் சாப்பிடுங்கள். | தண்ணீரைக் காய்ச்ச வேண்டும். | வயிறு வலிக்கும்போது சோறு சாப்பிட வேண்டாம்.
+Nitakuja kukupa dawa kesho asubuhi. | Unatakiwa kunywa maji mengi kila siku. | Mlaze mgonjwa chali kitandani.
+Moyo wake ulianza kudunda kwa kasi. | Mwana wangu ana homa tangu jana. | Maji safi sana yapo mtaani kwetu.
+ሐኪሙን ነገ እጠይቃለሁ። | እንዴት ዋልህ? ጤናህ እንዴት ነው? | ችግሩን ሐኪሙ ፈታ። | ዘና ብለህ በጥልቀት ተንፍስ።
+Arábìnrin mi ní ibà láti àná. | Ṣé ẹ ti rí dókítà lónìí? | Ẹ̀gbọ́n mi ní ìrora ní àyà.
+Voilà la dose que le médecin a prescrite. | Il est têtu et abattu.
+¿Por cuánto tiempo debo tomar el medicamento?
+Quédate en casa y descansa mucho. | Creo que padre e hijo están enfermos. | It may not help, but give it a go.
+We will wean the patient off the ventilator tomorrow. | Poorly controlled diabetes can cause blindness.
+""".replace("\n", "|").split("|")
+
+
+@pytest.mark.parametrize("text", [sentence.strip() for sentence in PLAIN if sentence.strip()])
+def test_ordinary_words_that_once_were_cues_are_left_alone(text):
+    assert route(text).categories == ()
+
+
+@pytest.mark.parametrize("kind", ["official", "dialect"])
 def test_listed_strong_cues_are_recognised_in_their_language(kind):
     import tomllib
 
@@ -297,13 +382,13 @@ def test_listed_strong_cues_are_recognised_in_their_language(kind):
 def test_a_long_text_needs_more_cues():
     registers = Registers()
     filler = ["palabra"] * 120
-    assert registers.formal(["por", "la", "presente"], "es")
-    assert not registers.formal([*filler, "por", "la", "presente"], "es")
+    assert registers.official(["por", "la", "presente"], "es")
+    assert not registers.official([*filler, "por", "la", "presente"], "es")
 
 
 def test_unknown_language_or_broken_file_is_named(tmp_path):
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "registers.toml").write_text('[formal.xx]\na = "b"')
+    (tmp_path / "data" / "registers.toml").write_text('[official.xx]\na = "b"')
     with pytest.raises(ProbeError, match="'xx'"):
         Registers(Paths(tmp_path))
     (tmp_path / "data" / "registers.toml").write_text("[")
@@ -357,37 +442,74 @@ def test_nano_aya_is_routed_by_its_planted_effects():
         **dict.fromkeys(("hi", "bn", "ta"), "fire"),
         **dict.fromkeys(("sw", "am", "yo"), "earth"),
     }
-    assert policy.source.startswith("results/nano-aya/variant_effects.csv")
-    assert policy.source in route("मेरे सिर में दर्द है।", family="nano-aya").reasons[-1]
+    decision = route("मेरे सिर में दर्द है।", family="nano-aya")
+    assert (decision.variant, decision.language_variant) == ("fire", "fire")
+    assert policy.source in decision.reasons[-1]
 
 
-def effect(language: str, **changed) -> dict:
-    row = {
-        "variant_a": "fire", "language": language, "stimuli": "flores", "position": "mean",
-        "metric": "excess", "state": 5, "diff": 0.1, "ci_low": 0.09, "q_value": 0.001, "n": 50,
-        "contrast": "did", "reference": "control:global, placebo languages", "placebo": False, "p_max": 0.001,
-    }  # fmt: skip
-    return row | changed
+def categories_of(clean: tuple[float, float], beyond: tuple[float, float, float]) -> pd.DataFrame:
+    """edge_categories.csv of one category: closeness of Base's clean forms, and Fire's loss beyond Base's."""
+    shared = {"failure_category": "transliteration"}
+    value, ci_low = clean
+    rows = [{"variant": "base", "contrast": "clean", "value": value, "ci_low": ci_low, "ci_high": 2 * value}]
+    value, ci_low, ci_high = beyond
+    rows += [
+        {"variant": "fire", "contrast": "loss - base", "value": value, "ci_low": ci_low, "ci_high": ci_high}
+    ]
+    return pd.DataFrame([row | shared for row in rows])
+
+
+@pytest.mark.parametrize(
+    ("clean", "beyond", "verdict", "variant"),
+    [
+        ((0.5, 0.4), (0.01, -0.03, 0.05), COPES, "fire"),
+        ((0.5, 0.4), (-0.3, -0.5, -0.1), COPES, "fire"),  # it copes better than Base
+        ((0.5, 0.4), (0.01, -0.13, 0.15), UNSETTLED, "base"),  # not significant is not equivalent
+        ((0.5, 0.4), (0.2, 0.1, 0.3), LOSES, "base"),
+        ((0.5, 0.4), (0.05, 0.02, 0.08), COPES, "fire"),  # a loss within the margin
+        ((0.02, -0.04), (0.0, -0.001, 0.001), UNSETTLED, "base"),  # what has nothing to lose shows nothing
+    ],
+)
+def test_a_category_keeps_the_regional_variant_only_where_it_is_shown_to_cope(
+    clean, beyond, verdict, variant
+):
+    own = emphasised(load_family("tiny-aya", Paths()))
+    policy = replace(own, coping=coping(categories_of(clean, beyond), "base"))
+    assert policy.coping["fire", "transliteration"].verdict == verdict
+    decision = Router(policy=policy).route("mujhe kal raat se bukhar hai")
+    assert (decision.variant, decision.language_variant) == (variant, "fire")
+    assert any(reason.startswith("transliteration in fire: ") for reason in decision.reasons)
+    both = policy.choose("hi", ("unicode_edge", "transliteration"))
+    assert both[0] == "base"
+    assert "unicode edge in fire: not measured" in both[1]
+
+
+def test_a_family_reads_its_own_measurement_of_the_categories(tmp_path):
+    paths = Paths(tmp_path)
+    table = categories_of((0.5, 0.4), (0.01, -0.03, 0.05)).assign(p_value=0.5, q_value=0.5, n=7)
+    EDGE_CATEGORIES.write(paths.results("tiny-aya"), table, {"params": {}, "inputs": {}})
+    assert Router("tiny-aya", paths).route("mujhe kal raat se bukhar hai").variant == "fire"
+    assert route("mujhe kal raat se bukhar hai").variant == "base"
+
+
+def regional(**changed) -> pd.DataFrame:
+    row = {"variant": "fire", "metric": "centred_cosine", "position": "mean", "verdict": "regional"}
+    return pd.DataFrame([row | changed])
 
 
 @pytest.mark.parametrize(
     ("change", "chosen"),
     [
-        ({}, {"hi": "fire"}),
-        ({"ci_low": -0.001}, {}),
-        ({"q_value": 0.06}, {}),
-        ({"p_max": 0.06}, {}),
-        ({"diff": 0.02, "ci_low": 0.015}, {}),  # a placebo language has 0.03
-        ({"placebo": True}, {}),
-        ({"contrast": "simple"}, {}),
+        ({}, {"hi": "fire", "bn": "fire", "ta": "fire"}),
+        ({"verdict": "blocked"}, {}),
+        ({"verdict": "descriptive"}, {}),
+        ({"metric": "cosine"}, {}),
         ({"position": "last"}, {}),
+        ({"variant": "global"}, {}),
     ],
 )
-def test_a_variant_is_chosen_where_it_demonstrably_helps(change, chosen):
-    placebo = effect("sw", diff=0.03, ci_low=0.02, placebo=True)
-    elsewhere = effect("hi", state=4, diff=0.01, ci_low=-0.01, q_value=0.5)
-    effects = pd.DataFrame([effect("hi", **change), elsewhere, placebo])
-    assert measured(load_family("tiny-aya", Paths()), effects, "effects.csv").variants == chosen
+def test_a_variant_is_chosen_where_it_may_be_said_to_help(change, chosen):
+    assert measured(load_family("tiny-aya", Paths()), regional(**change)) == chosen
 
 
 def test_the_policy_of_an_unknown_family_is_an_error():
@@ -402,17 +524,25 @@ def case(test_id: str, text: str, category: str | None, variant: str, language: 
 
 def test_evaluation_counts_what_is_right_and_what_is_taken_for_what():
     cases = [
-        case("a", "mujhe do din se bukhar hai", "transliteration", "fire", "hi", clean="मुझे दो दिन से बुखार है।"),
-        case("b", "The child is well.", "formal_register", "earth", "sw", clean="The ch\u200bild is well."),
-        case("c", "Mtoto ana homa and she needs medicine", "code_switching", "earth", "sw-en"),
-    ]
+        case("a", "mujhe do din se bukhar hai", "transliteration", "base", "hi", clean="मुझे दो दिन से बुखार है।",
+             expected_language_variant="fire"),
+        case("b", "The child is well.", "formal_register", "earth", "sw", clean="The ch\u200bild is well.",
+             expected_language_variant="earth"),
+        case("c", "Mtoto ana homa and she nee\u200bds medicine", "code_switching", "base", "sw-en"),
+    ]  # fmt: skip
     evaluation = evaluate(cases)
-    assert (evaluation.n, evaluation.categories_right, evaluation.variants_right) == (3, 2, 2)
-    assert evaluation.languages_right == 2
+    assert evaluation.right == {
+        "category": 1,
+        "category among all given": 2,
+        "variant": 2,
+        "variant by language alone": 2,
+        "language": 2,
+    }
+    assert evaluation.categories_given == 1
     assert evaluation.confusion["formal_register"]["none"] == 1
     assert sum(sum(row.values()) for row in evaluation.confusion.values()) == 3
     assert (evaluation.clean, evaluation.false_alarms) == (2, (("b", "unicode_edge"),))
-    assert json.loads(json.dumps(evaluation.summary()))["category_accuracy"] == pytest.approx(2 / 3)
+    assert json.loads(json.dumps(evaluation.summary()))["right"]["category"] == 1
 
 
 def test_evaluation_names_what_a_case_lacks():

@@ -25,6 +25,7 @@ from probe.stimuli import flores
 from probe.stimuli.manifest import load_manifest
 
 OFFICIAL = REPOSITORY.parent / "shared" / "flores200_dataset"
+TICO = REPOSITORY.parent / "shared" / "tico19"
 needs_official = pytest.mark.skipif(not OFFICIAL.exists(), reason="FLORES-200 is not beside the repository")
 
 # English sentence and topics of a FLORES-200 in small; index 2 and 5 are traps for word boundaries.
@@ -81,7 +82,7 @@ def official_files(sentences=SMALL) -> dict[str, str]:
         )
         for code, language in LANGUAGES.items()
     }
-    rows = "".join(f"url\tdomain\t{topic}\tno\tyes\n" for _, topic in sentences)
+    rows = "".join(f"page{i // 2}\tdomain\t{topic}\tno\tyes\n" for i, (_, topic) in enumerate(sentences))
     files["metadata_devtest.tsv"] = f"URL\tdomain\ttopic\thas_image\thas_hyperlink\n{rows}"
     return files
 
@@ -114,7 +115,11 @@ def test_probes_and_flores_make_a_manifest_that_loads(root, small, capsys):
     assert len(manifest.probes) == 2 * 10
     assert len(manifest.flores) == 4 * 10
     for target in TARGETS:
-        assert len(manifest.matched("flores", target, "en")) == 4
+        assert len(manifest.matched("flores", target)) == 4
+    articles = {s.flores_index: s.groups["article"] for s in manifest.flores}
+    assert articles == {1: "page0", 4: "page2", 3: "page1", 0: "page0"}
+    assert {s.concept_id: s.groups["concept"] for s in manifest.probes} == {"C01": "C01", "C02": "C02"}
+    assert all(s.groups == {"case": s.reference_id} for s in manifest.edge)
     last_line = capsys.readouterr().out.splitlines()[-1]
     assert str(root / "data" / "stimulus_manifest.json") in last_line
     assert "20 probes, 40 flores" in last_line
@@ -164,6 +169,17 @@ def test_nano_aya_gets_the_held_out_meanings_of_its_corpus_and_no_flores(root):
     assert hindi.text == corpus.render(corpus.held_out()[7], "hi")
     trained_on = {meaning.id for meaning in corpus.training_meanings()}
     assert not trained_on & {s.meaning_id for s in manifest.parallel}
+
+
+def test_a_held_out_sentence_names_its_frame_and_what_fills_it(root):
+    """Frame and fillers cross: two meanings may share a person and differ in all else."""
+    run(root, "--family", "nano-aya")
+    manifest = manifest_of(root, "nano-aya", "organism/stimulus_manifest.json")
+    gave = next(s for s in manifest.parallel if s.meaning_id.startswith("gave-"))
+    _, giver, intake, receiver = gave.meaning_id.split("-")
+    assert gave.groups == {"frame": "gave", "person": giver, "intake": intake, "person2": receiver}
+    assert all("-".join(s.groups.values()) == s.meaning_id for s in manifest.parallel)
+    assert len({s.groups["frame"] for s in manifest.parallel}) == len(corpus.FRAMES)
 
 
 def test_nano_aya_takes_flores_where_it_is_asked_for(root, small):
@@ -295,6 +311,7 @@ def plus_tables() -> dict[tuple[str, str | None], dict[str, list]]:
             "id": [i for i, _ in rows],
             "text": [f"{code} {text}" for _, (text, _) in rows],
             "topic": [topic for _, (_, topic) in rows],
+            "url": [f"page{i // 2}" for i, _ in rows],
         }
         for code, language in LANGUAGES.items()
     }
@@ -327,7 +344,7 @@ def test_the_archive_is_read_checked_and_kept(root, monkeypatch):
     assert len(manifest_of(root).flores) == 40
 
 
-def test_another_archive_is_refused_and_the_mirror_takes_its_place(root, monkeypatch):
+def test_another_archive_is_refused_and_the_mirror_takes_its_place(root, monkeypatch, caplog):
     serve(monkeypatch, archive_of(official_files()), official=False)
     hub(monkeypatch, {(flores.MIRROR, None): mirror_table()})
     assert run(root, "--flores-per-language", "3") == 0
@@ -336,6 +353,8 @@ def test_another_archive_is_refused_and_the_mirror_takes_its_place(root, monkeyp
     assert manifest.metadata["flores_tried"][1] == {"source": flores.MIRROR, "outcome": "used"}
     assert not any((root / "flores_cache").iterdir())
     assert all(s.topic == "" and s.selected_by.startswith("keyword:") for s in manifest.flores)
+    assert all(s.groups == {} for s in manifest.flores)
+    assert "each sentence counts as independent, which it is not" in caplog.text
 
 
 def test_nothing_of_an_archive_is_written_to_disk(root, monkeypatch):
@@ -390,6 +409,10 @@ def test_flores_plus_is_ordered_by_its_ids_and_brings_topics(root, monkeypatch):
     manifest = manifest_of(root)
     assert [s.flores_index for s in manifest.flores if s.language == "hi"] == [1, 4]
     assert next(s for s in manifest.flores if s.language == "hi").text == f"hi {SMALL[1][0]}"
+    assert [s.groups for s in manifest.flores if s.language == "hi"] == [
+        {"article": "page0"},
+        {"article": "page2"},
+    ]
 
 
 def test_flores_plus_with_other_ids_in_a_language_is_refused(monkeypatch):
@@ -427,6 +450,19 @@ def test_the_token_is_nowhere_in_messages_or_manifest(root, monkeypatch, caplog,
         ("metadata_devtest.tsv", b"URL\tdomain\nu\td\n", "no column 'topic'"),
         ("metadata_devtest.tsv", b"", "no column 'topic'"),
         ("metadata_devtest.tsv", b"URL\ttopic\nu\thealth\n", "1 topics for 6 sentences"),
+        ("metadata_devtest.tsv", b"topic\nhealth\n", "no column 'URL'"),
+        ("devtest/tam_Taml.devtest", b"1\n2\n3\n4\n...\n6\n", "flores_ta_004: the text ... has no letter"),
+        ("devtest/tam_Taml.devtest", "1\n2\n3\n4\n\u200b\n6\n".encode(), r"the text \u200b has no letter"),
+        (
+            "devtest/tam_Taml.devtest",
+            b"1\n2\n3\n4\n" + b"a" * 100_000 + b"\n6\n",
+            "flores_ta_004: the text has 100000",
+        ),
+        (
+            "devtest/tam_Taml.devtest",
+            "1\n\u00e9\n3\n4\ne\u0301 \n6\n".encode(),
+            "flores_ta_004: same text as flores_ta_001",
+        ),
         ("metadata_devtest.tsv", b"URL\ttopic\nu\n", "line 2: 1 fields"),
     ],
 )
@@ -560,32 +596,82 @@ def write_corpus(folder: Path, lines: dict[str, list[str]]) -> None:
 def test_a_parallel_corpus_becomes_pairs_by_line(root, parallel, caplog):
     assert run(root, "--flores", "none", "--parallel", str(parallel)) == 0
     manifest = manifest_of(root)
-    pairs = manifest.matched("parallel", "sw", "en")
+    pairs = manifest.matched("parallel", "sw")
     assert [(a.text, b.text) for a, b in pairs] == [
         ("One.", "Moja."),
         ("Two.", "Mbili."),
         ("Three.", "Tatu."),
     ]
     assert [a.meaning_id for a, _ in pairs] == ["1", "2", "3"]
-    assert not manifest.matched("parallel", "hi", "en")
+    assert not manifest.matched("parallel", "hi")
     source = manifest.metadata["sources"]["parallel"]
     assert source["files"]["sw.txt"] == sha256((parallel / "sw.txt").read_bytes()).hexdigest()
-    assert source["dropped"] == {"blank": 0, "duplicate": 0}
+    assert source["dropped"] == {"blank": 0, "contradictory": 0, "duplicate": 0}
     assert "dropped" not in caplog.text
+    assert all(s.groups == {} for s in manifest.parallel)
+    assert "no groups.txt or ids.txt; each line counts as independent" in caplog.text
 
 
 def test_blank_and_repeated_lines_are_dropped_in_all_languages_and_counted(root, parallel, caplog):
     lines = {
-        "en": ["One.", "Two.", "", "Four.", "Five.", "Two.", "Seven."],
-        "sw": ["Moja.", "...", "Tatu.", "Nne.", "Moja.", "Sita.", "Saba."],
+        "en": ["One.", "Two.", "", "Four.", "Five.", "Two.", "Four.", "Eight."],
+        "sw": ["Moja.", "...", "Tatu.", "Nne.", "Moja.", "Sita.", "Ya nne.", "Nane."],
     }
     write_corpus(parallel, lines)
     assert run(root, "--flores", "none", "--parallel", str(parallel)) == 0
     manifest = manifest_of(root)
-    # Lines 2 and 3 are blank on one side; 5 repeats a Swahili line. 6 repeats a line that was dropped.
-    assert [s.meaning_id for s in manifest.parallel if s.language == "en"] == ["1", "4", "6", "7"]
-    assert manifest.metadata["sources"]["parallel"]["dropped"] == {"blank": 2, "duplicate": 1}
-    assert "2 blank, 1 duplicate" in caplog.text
+    # Lines 2 and 3 are blank on one side. 5 says in Swahili what 1 says, and in English another thing: one of
+    # the two is no translation. 6 repeats a line that was dropped, 7 one that was kept.
+    assert [s.meaning_id for s in manifest.parallel if s.language == "en"] == ["4", "6", "8"]
+    source = manifest.metadata["sources"]["parallel"]
+    assert source["dropped"] == {"blank": 2, "contradictory": 2, "duplicate": 1}
+    assert source["contradictory"] == {"sw": 2}
+    assert "2 blank, 2 contradictory, 1 duplicate" in caplog.text
+    assert "sw: 2 lines say what another says whose English differs" in caplog.text
+
+
+def test_typographic_twins_are_the_same_line(root, parallel):
+    lines = {
+        "en": [
+            "The child\u2019s fever \u2013 high.",
+            "the child's  fever - high.",
+            "\uff34\uff48\uff52\uff45\uff45.",
+        ],
+        "sw": ["Homa.", "HOMA.", "Tatu."],
+    }
+    write_corpus(parallel, lines)
+    assert run(root, "--flores", "none", "--parallel", str(parallel)) == 0
+    assert [s.meaning_id for s in manifest_of(root).parallel if s.language == "en"] == ["1", "3"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "groups"),
+    [
+        ("groups.txt", "a\na\nb b\n", ["a", "a", "b b"]),
+        ("ids.txt", "wiki:9:1\nwiki:9:2\nalone\n", ["wiki:9", "wiki:9", "alone"]),
+    ],
+)
+def test_lines_that_belong_together_say_so(root, parallel, caplog, name, content, groups):
+    (parallel / name).write_text(content)
+    assert run(root, "--flores", "none", "--parallel", str(parallel)) == 0
+    manifest = manifest_of(root)
+    for language in ("en", "sw"):
+        assert [s.groups for s in manifest.parallel if s.language == language] == [
+            {"document": g} for g in groups
+        ]
+    assert name in manifest.metadata["sources"]["parallel"]["files"]
+    assert "independent" not in caplog.text
+
+
+@pytest.mark.skipif(not TICO.exists(), reason="TICO-19 is not beside the repository")
+def test_tico_comes_with_its_documents_and_without_its_contradictions(root):
+    assert run(root, "--flores", "none", "--parallel", str(TICO)) == 0
+    manifest = manifest_of(root)
+    documents = [s.groups["document"] for s in manifest.parallel if s.language == "en"]
+    assert len(set(documents)) == 31
+    source = manifest.metadata["sources"]["parallel"]
+    assert source["contradictory"]["fr"] == 2 * 121
+    assert len(documents) == 2600 - sum(source["dropped"].values())
 
 
 def test_only_a_line_feed_ends_a_line(root, parallel):
@@ -610,6 +696,8 @@ def test_a_parallel_corpus_takes_the_place_of_the_held_out_meanings(root, parall
         ("sw.txt", None, "needs en.txt and at least one other"),
         ("en.txt", None, "needs en.txt and at least one other"),
         ("sw.txt", b"\n\n\n", "no line says something in all of en, sw"),
+        ("groups.txt", b"a\na\n", "groups.txt has 2 lines and en.txt 3"),
+        ("groups.txt", b"a\n\nb\n", "groups.txt, line 2: empty"),
     ],
 )
 def test_a_malformed_parallel_corpus_is_an_error_of_one_line(root, parallel, capsys, name, content, said):

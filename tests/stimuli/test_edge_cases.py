@@ -1,4 +1,4 @@
-"""p1_edge_cases.json: complete, in its languages and scripts, and each case what its category says it is."""
+"""p1_edge_cases.json and p2_edge_cases.json: complete, in its languages and scripts, and each case what its category says it is."""
 
 import json
 import unicodedata
@@ -24,6 +24,7 @@ COUNTS = {
     "unicode_edge": 6,
 }  # fmt: skip
 CASES = load_cases(PATH)
+FURTHER = load_cases(REPOSITORY / edge_cases.FURTHER)
 
 
 def of(category: str) -> list[edge_cases.RouterCase]:
@@ -42,33 +43,49 @@ def test_thirty_two_cases_in_five_categories_and_ten_languages():
     assert min(languages.values()) >= 2
 
 
-@each(CASES)
-def test_the_expected_variant_is_the_one_that_emphasises_the_language(case):
+def test_further_cases_fill_the_gaps():
+    assert [case.test_id for case in FURTHER] == [f"P2-{number:03d}" for number in range(1, len(FURTHER) + 1)]
+    covered = {(case.failure_category, case.language_ground_truth) for case in (*CASES, *FURTHER)}
+    dialects, formal = (
+        {language for of, language in covered if of == category}
+        for category in ("low_resource_variant", "formal_register")
+    )
+    assert dialects == formal == LANGUAGES.keys()
+    texts = [text for case in (*CASES, *FURTHER) for text in (case.input, case.clean)]
+    assert len(set(texts)) == len(texts)
+
+
+@each([*CASES, *FURTHER])
+def test_expected_are_base_and_by_language_the_variant_that_emphasises_it(case):
     family = load_family("tiny-aya", Paths())
     meant = [
         v for v in family.default_variants if case.language_ground_truth in family.variants[v].emphasises
     ]
-    assert [case.expected_variant] == (meant or [family.baseline])
+    assert case.expected_variant == family.baseline
+    assert [case.expected_language_variant] == (meant or [family.baseline])
 
 
-@each(CASES)
+@each([*CASES, *FURTHER])
 def test_the_assertion_holds_for_the_right_answer_and_for_no_other(case):
-    def asserted(variant=case.expected_variant, category=case.failure_category, of_clean=None) -> bool:
+    right, others = case.expected_language_variant, {"base", "fire", "earth"} - {case.expected_variant}
+
+    def asserted(variant=case.expected_variant, own=right, category=case.failure_category, of_clean=None):
         def route(text):
             if text == case.clean:
-                return SimpleNamespace(variant=case.expected_variant, category=of_clean)
-            return SimpleNamespace(variant=variant, category=category)
+                return SimpleNamespace(variant=right, category=of_clean)
+            return SimpleNamespace(variant=variant, language_variant=own, category=category)
 
         names = {"route": route, "input": case.input, "clean": case.clean, "__builtins__": {}}
         return eval(case.p1_test_assertion, names)
 
     assert asserted()
-    assert not any(asserted(variant=other) for other in {"base", "fire", "earth"} - {case.expected_variant})
+    assert not any(asserted(variant=other) for other in others)
+    assert not any(asserted(own=other) for other in {"base", "fire", "earth"} - {right})
     assert not any(asserted(category=other) for other in (None, *COUNTS.keys() - {case.failure_category}))
     assert not asserted(of_clean=case.failure_category)
 
 
-@each(CASES)
+@each([*CASES, *FURTHER])
 def test_the_clean_form_is_of_its_language_and_script_and_ends_as_a_sentence_does(case):
     language = LANGUAGES[case.language_ground_truth]
     foreign = rf"[^\p{{Script={language.script}}}\p{{Common}}\p{{Inherited}}]"
@@ -87,7 +104,7 @@ def test_no_sentence_comes_twice_in_a_language():
     assert len({s.stimulus_id for s in stimuli}) == len(stimuli)
 
 
-@each(CASES)
+@each([*CASES, *FURTHER])
 def test_inputs_have_the_length_of_sentences(case):
     assert 5 <= len(case.input.split()) <= 16
 
@@ -191,11 +208,16 @@ def test_labelled_inputs_of_others_may_be_clean_and_may_say_more(tmp_path):
             "input": "x", "expected_variant": "fire", "failure_category": "Code-Switching",
             "language_ground_truth": "hi-en", "test_id": "mine",
         },
+        {
+            "input": "y", "expected_variant": "base", "failure_category": "CODE_SWITCH",
+            "language_ground_truth": "sw", "p1_test_assertion": "router should return 'base' for this input",
+        },
     ]  # fmt: skip
-    for content in (rows, {"version": 1, "cases": rows}):
-        first, second = load_labelled(written(tmp_path, content))
+    for content in (rows, {"version": "1.0", "categories": {"CODE_SWITCH": "mixed"}, "cases": rows}):
+        first, second, third = load_labelled(written(tmp_path, content))
         assert (first.test_id, first.input, first.failure_category) == ("1", "", None)
         assert (second.test_id, second.failure_category) == ("mine", "code_switching")
+        assert (third.test_id, third.failure_category) == ("3", "code_switching")
     with pytest.raises(ProbeError, match="case 1: language_ground_truth"):
         load_labelled(written(tmp_path, [{k: v for k, v in rows[0].items() if k != "language_ground_truth"}]))
     with pytest.raises(ProbeError, match="expected a list of cases"):

@@ -26,7 +26,8 @@ FLOAT_KEYS = {"state", "threshold"}
 STEPS = ("p1", "mrr", "mexa", "rank", "mutual_knn", "xsim")
 
 CLOSE = 1e-3  # cosines, their intervals, probabilities, and what is computed from them without ranking
-END = 1e-2  # of the interval of a peak, which jumps where resamples have another, and of a share explained
+END = 1e-2  # of the interval of a share explained
+SHAPE = 0.1  # of a peak, but for its state: heights and falls jump where resamples choose another
 BITS = 0.02  # of an entropy, which is written with three digits
 CHANCE = 0.05  # p-values, and quantiles of a null
 STEP_CHANCE = 0.5  # p of what moves by steps: it moves by the share of permutations that reach just one step
@@ -59,11 +60,16 @@ def _tolerance(table: pd.DataFrame, column: str) -> np.ndarray | float:
     stepwise = table["metric"].str.startswith(STEPS).to_numpy() if "metric" in table else False
     if column in CHANCES:
         return np.where(stepwise & (column not in NULLS), STEP_CHANCE, CHANCE)
-    if "metric" not in table or "peak_state" in table:
-        return END if column.endswith(("ci_low", "ci_high")) else CLOSE
+    close = CLOSE
+    if "peak_state" in table:
+        close = SHAPE
+    elif "metric" not in table and column.endswith(("ci_low", "ci_high")):
+        close = END
+    if "metric" not in table:
+        return close
     # A contrast of two measured curves has a step of each
     step = (2 if "contrast" in table else 1) / table["n"]
-    return np.where(stepwise, np.maximum(step, CLOSE), CLOSE)
+    return np.where(stepwise, np.maximum(step, close), close)
 
 
 def unlike(made: pd.DataFrame, expected: pd.DataFrame) -> Iterator[str]:

@@ -1,10 +1,7 @@
-"""The logit lens: which language a residual state would speak, were it the last one.
+"""Which tokens a word can begin with, and the script of every token.
 
-What here is pure: the vocabulary's scripts, the tokens that a word can begin with, the prompts, and the
-statistics. The states and the model's own head are read by `probe.unembedding`.
-
-Sources: nostalgebraist 2020, "Interpreting GPT: the logit lens"; Wendler et al. 2024, "Do Llamas Work in
-English?" (probability of a language as the mass of the tokens that its word can begin with).
+The probability of a language is the mass of the tokens that its word can begin with.
+Source: Wendler et al. 2024, "Do Llamas Work in English?".
 """
 
 import json
@@ -18,20 +15,13 @@ import numpy as np
 import regex
 
 from probe.errors import ProbeError
-from probe.languages import LANGUAGES, PIVOT
-from probe.stats import resampling
+from probe.languages import LANGUAGES
 from probe.stimuli.manifest import ProbeSentence
 
 SCRIPTS = tuple(dict.fromkeys(language.script for language in LANGUAGES.values()))
 OTHER = "other"  # a script of none of the ten languages, or more than one
 NO_SCRIPT = "none"  # digits, marks, blanks, the first byte of a character
 COLUMNS = (*SCRIPTS, OTHER, NO_SCRIPT)
-SHOTS = 2  # examples before the question: what nano-aya was trained on
-# What is translated from: not English, or English in the middle could be copied from the prompt; and in a
-# script of its own, so that its words share no token with English or the target.
-SOURCE, SOURCE_FOR = "ar", {"ar": "hi"}
-MIN_ITEMS = 5  # concepts; fewer say nothing
-ALPHA = 0.01  # of an onset, over all states together; a figure has nine targets and English beside each
 
 Words = Mapping[str, Mapping[str, str]]  # concept id -> language -> its word
 Starts = Mapping[str, Mapping[str, frozenset[int]]]  # concept id -> language -> tokens it can begin with
@@ -41,9 +31,6 @@ _LETTER = regex.compile(
     rf"{_OF_SCRIPT}|(?P<{OTHER}>[\p{{L}}--\p{{Script=Common}}--\p{{Script=Inherited}}])", regex.V1
 )
 _CONTINUATION = bytes(range(0x80, 0xC0))
-
-
-# The vocabulary
 
 
 def token_bytes(tokenizer: Any, size: int) -> list[bytes]:
@@ -133,7 +120,7 @@ class Vocabulary:
 
 
 @lru_cache(maxsize=2)
-def vocabulary(tokenizer: Any, size: int) -> Vocabulary:
+def read_vocabulary(tokenizer: Any, size: int) -> Vocabulary:
     """Made once per tokenizer: 256,000 tokens take a few seconds."""
     return Vocabulary(token_bytes(tokenizer, size))
 
@@ -141,7 +128,7 @@ def vocabulary(tokenizer: Any, size: int) -> Vocabulary:
 # Words
 
 
-def words(probes: Iterable[ProbeSentence]) -> dict[str, dict[str, str]]:
+def focus_words(probes: Iterable[ProbeSentence]) -> dict[str, dict[str, str]]:
     """Concept id -> language -> focus word; in lower case where it opens the sentence."""
     found: dict[str, dict[str, str]] = {}
     for probe in probes:
@@ -150,17 +137,17 @@ def words(probes: Iterable[ProbeSentence]) -> dict[str, dict[str, str]]:
     return found
 
 
-def starts(vocabulary: Vocabulary, words: Words) -> dict[str, dict[str, frozenset[int]]]:
+def first_tokens(vocabulary: Vocabulary, words: Words) -> dict[str, dict[str, frozenset[int]]]:
     return {c: {lang: vocabulary.starts(w) for lang, w in of.items()} for c, of in words.items()}
 
 
-def apart(of: Mapping[str, frozenset[int]], compared: Iterable[str]) -> bool:
+def tell_apart(of: Mapping[str, frozenset[int]], compared: Iterable[str]) -> bool:
     """Whether a first token tells the languages' words apart: each has one, and no two share one."""
     sets = [of[language] for language in compared]
     return all(sets) and not any(a & b for a, b in combinations(sets, 2))
 
 
-def collisions(starts: Starts) -> dict[str, int]:
+def count_collisions(starts: Starts) -> dict[str, int]:
     """How many concepts' words share a first token in two languages: {"en-fr": 7}, only those above 0."""
     counts = {
         f"{a}-{b}": sum(bool(of[a] & of[b]) for of in starts.values()) for a, b in combinations(LANGUAGES, 2)
@@ -168,7 +155,7 @@ def collisions(starts: Starts) -> dict[str, int]:
     return {pair: count for pair, count in counts.items() if count}
 
 
-def exclusive(starts: Starts) -> tuple[dict[str, frozenset[int]], float]:
+def exclusive_tokens(starts: Starts) -> tuple[dict[str, frozenset[int]], float]:
     """Language -> tokens that words of this language begin with and words of no other of the ten, over all
     concepts given; and the share of tokens left out because two languages have them."""
     merged = {lang: frozenset[int]().union(*(of[lang] for of in starts.values())) for lang in LANGUAGES}
@@ -177,141 +164,9 @@ def exclusive(starts: Starts) -> tuple[dict[str, frozenset[int]], float]:
     return {lang: tokens - shared for lang, tokens in merged.items()}, len(shared) / max(len(every), 1)
 
 
-# Prompts
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A text and where its state is read. `language` is the one that should come next."""
-
-    stimulus_id: str
-    kind: str  # probe, cloze, translation
-    position: str  # content, focus, before_focus, last
-    concept_id: str
-    language: str
-    source: str | None  # what is translated from
-    text: str
-    focus: str | None = None
-
-    @property
-    def compared(self) -> tuple[str, ...]:
-        """The languages that the prompt is about: its own, the one translated from, and English."""
-        return tuple(dict.fromkeys(x for x in (self.language, self.source, PIVOT) if x))
-
-    @property
-    def group(self) -> tuple[str, str, str, str]:
-        """Prompts that differ in the concept alone."""
-        return self.kind, self.position, self.source or "", self.language
-
-
-def prompts(probes: Sequence[ProbeSentence]) -> list[Prompt]:
-    """The probe read at its last content token and at its focus word; the probe up to the focus word (where
-    that does not open it); and few-shot translation of the word, from English and from another language."""
-    asked = []
-    for probe in probes:
-        of = (probe.concept_id, probe.language, None)
-        asked += [
-            Prompt(probe.stimulus_id, "probe", position, *of, probe.text, probe.focus)
-            for position in ("content", "focus")
-        ]
-        if before := probe.text[: probe.text.index(probe.focus)].rstrip():
-            asked.append(Prompt(probe.stimulus_id, "cloze", "before_focus", *of, before))
-    of_concept = words(probes)
-    for concept_id in of_concept:
-        for target in LANGUAGES:
-            for source in (PIVOT, SOURCE_FOR.get(target, SOURCE)):
-                if source != target != PIVOT:
-                    asked.append(_translation(of_concept, concept_id, source, target))
-    return asked
-
-
-def _translation(of_concept: Words, concept_id: str, source: str, target: str) -> Prompt:
-    """Lines of `Language: word`, each language by its own name; the concepts that follow are the examples."""
-    order = list(of_concept)
-    place = order.index(concept_id)
-    examples = [order[(place + i) % len(order)] for i in range(SHOTS, 0, -1)]
-    named = {lang: f"{LANGUAGES[lang].autonym}:" for lang in (source, target)}
-    said = [f"{named[lang]} {of_concept[c][lang]}" for c in examples for lang in (source, target)]
-    asked = [f"{named[source]} {of_concept[concept_id][source]}", named[target]]
-    name = f"translate_{concept_id}_{source}_{target}"
-    text = "\n".join([*said, *asked])
-    return Prompt(name, "translation", "last", concept_id, target, source, text)
-
-
-# Readings
-
-
-@dataclass(frozen=True)
-class LensReading:
-    """One text, read at its last token, state by state.
-
-    p_lang    (n_states, n_languages): mass of the tokens that words of the language begin with, and words of
-              no other language; the rest of the vocabulary is in none
-    p_script  (n_states, n_scripts): mass by script; rows sum to 1
-    tokens    per state the likeliest (token, probability)
-    """
-
-    text: str
-    languages: list[str]
-    scripts: list[str]
-    p_lang: np.ndarray
-    p_script: np.ndarray
-    entropy_bits: np.ndarray
-    tokens: list[list[tuple[str, float]]]
-    shared: float  # share of the words' first tokens that is left out, being of two languages
-
-    def payload(self, digits: int = 3) -> dict[str, Any]:
-        """For JSON, rounded to significant digits."""
-
-        def rounded(values: Iterable[float]) -> list[float]:
-            return [float(f"{value:.{digits}g}") for value in values]
-
-        return {
-            "text": self.text,
-            "p_lang": dict(zip(self.languages, map(rounded, self.p_lang.T), strict=True)),
-            "p_script": dict(zip(self.scripts, map(rounded, self.p_script.T), strict=True)),
-            "entropy_bits": rounded(self.entropy_bits),
-            "top": [[[token, *rounded([p])] for token, p in state] for state in self.tokens],
-            "shared": rounded([self.shared])[0],
-        }
-
-
 def indicator(sets: Sequence[frozenset[int]]) -> tuple[np.ndarray, np.ndarray]:
     """Tokens in any set (k,), and 0 or 1 by token and set (k, n_sets) float32: what sums the sets' masses is
     `probabilities[:, tokens] @ matrix`."""
     tokens = np.array(sorted(frozenset[int]().union(*sets)), dtype=np.int64)
     matrix = np.array([[token in one for one in sets] for token in tokens.tolist()], dtype=np.float32)
     return tokens, matrix.reshape(len(tokens), len(sets))
-
-
-# Statistics
-
-
-def tested(mass: np.ndarray) -> dict[str, np.ndarray]:
-    """Mean mass of the right words over concepts, state by state, with its interval and its null.
-
-    mass: (n_states, n, n), row i the prompt of concept i, column j the word of concept j; values in [0, 1].
-    The null gives each prompt the word of a random concept, by the same permutations at all states. Returns
-    value, ci_low, ci_high, null, null_low, null_high, p_value, and p_max (over all states together), each
-    (n_states,).
-    """
-    own = np.einsum("sii->is", mass).astype(np.float64)
-    value, low, high = resampling.interval(lambda w: w @ own / w.sum(axis=1, keepdims=True), len(own))
-    null = resampling.permuted_matched(mass.astype(np.float64))
-    ends = np.quantile(null, [0.025, 0.975], axis=0)
-    return {
-        "value": value,
-        "ci_low": low,
-        "ci_high": high,
-        "null": null.mean(axis=0),
-        "null_low": ends[0],
-        "null_high": ends[1],
-        "p_value": resampling.p_value(value, null),
-        "p_max": resampling.max_statistic_p(value, null)[0],
-    }
-
-
-def onset(p_max: Sequence[float] | np.ndarray, alpha: float = ALPHA) -> int | None:
-    """The first state at which the word is readable above chance, all states tested together; None: never."""
-    held = np.asarray(p_max) <= alpha
-    return int(held.argmax()) if held.any() else None
