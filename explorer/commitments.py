@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -74,7 +75,7 @@ def commitments(
     return table.assign(**_judged(results, family, table))
 
 
-def _judged(results: Results, family: str, cells: pd.DataFrame) -> dict[str, np.ndarray | str]:
+def _judged(results: Results, family: str, cells: pd.DataFrame) -> dict[str, Any]:
     """Verdict and reason of each cell that commits; none of one that does not, for it claims nothing."""
     unknown = {"verdict": door.BLOCKED, "reason": UNAUDITED}
     if not results.has(family, SUMMARY):
@@ -84,4 +85,4 @@ def _judged(results: Results, family: str, cells: pd.DataFrame) -> dict[str, np.
     states = cells["state"].fillna(-1).astype(int)
     wanted = pd.MultiIndex.from_arrays([cells["variant"], cells["language"], states])
     at = {name: levels[name].reindex(wanted, fill_value=value) for name, value in unknown.items()}
-    return {name: np.where(states < 0, None, column) for name, column in at.items()}
+    return {name: np.where(states < 0, None, np.asarray(column)) for name, column in at.items()}

@@ -39,7 +39,8 @@ LOW = ("not_significant", "placebo_language", "level_not_claimed", "no_rise", "n
 
 def claimable(table: pd.DataFrame) -> pd.Series:
     """Which rows of a judged table may be said: none that has no verdict."""
-    return table["verdict"].notna() & ~table["verdict"].isin([DESCRIPTIVE, BLOCKED])
+    verdict = pd.Series(table["verdict"])
+    return verdict.notna() & ~verdict.isin([DESCRIPTIVE, BLOCKED])
 
 
 def describe(table: pd.DataFrame, reason: str) -> pd.DataFrame:
