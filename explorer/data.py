@@ -30,6 +30,9 @@ KEPT = 64  # files in memory; a family has about a dozen
 TABLES = {f"{name}.csv": table for name, table in tables.TABLES.items()}
 FILES = (tables.SUMMARY, tables.EFFECTS, tables.PEAKS, tables.COMMITMENT, tables.SENSITIVITY, tables.DOSE)
 SUMMARY, EFFECTS, PEAKS, MATRIX, SENSITIVITY, DOSE = (f"{table.name}.csv" for table in FILES)
+ROUTED = tuple(
+    f"{table.name}.csv" for table in (tables.REGIONAL, tables.EDGE_EFFECTS, tables.EDGE_CATEGORIES)
+)
 CURVES, EXAMPLES, AUDIT = curves.FILE, "logit_lens_examples.json", findings.JSON
 UNAUDITED = "not audited"
 
@@ -163,10 +166,10 @@ class Results:
         return made_of
 
     def router(self, family: str) -> "Router":
-        """The family's own, which its effects decide. Raises ProbeError for a family of no table."""
+        """The family's own, which its results decide. Raises ProbeError for a family of no table."""
         from probe.routing import Router
 
-        return self._once("router", family, (EFFECTS,), lambda *_: Router(family, self.paths))
+        return self._once("router", family, ROUTED, lambda *_: Router(family, self.paths))
 
     def public(self, error: Exception) -> str:
         """The words of an error without where on its disk the server has its files."""

@@ -250,8 +250,9 @@ class Tools:
     def route(self, text: str, family: str | None = None) -> dict:
         """Which variant of a family a text should go to, its language, and what is unusual about it.
 
-        variant; language (ISO 639-1); category (code_switching, transliteration, formal_register,
-        low_resource_variant or unicode_edge; null for plain text); reasons in words, which also say where the
+        variant, and language_variant by the language alone; language (ISO 639-1); categories (code_switching,
+        transliteration, formal_register, low_resource_variant, unicode_edge; none for plain text), category,
+        the first of them; registers (official, clinical); reasons in words, which also say where the
         choice of the variant comes from; confidence, 0 to 1; spans, parts of the text (start and end in
         characters, what). No model is run and the text is not kept.
         Example: route(text="mujhe kal se bukhar hai", family="tiny-aya").

@@ -87,7 +87,7 @@ def panels(
     figure.update_xaxes(matches="x").update_yaxes(range=limits(series, extras, languages), nticks=6)
     figure.update_yaxes(title_text=setting.unit, col=1)
     labels = [s.mark.label for s in series] + [key["name"] for key in keys]
-    top, height = looks.legend_height(labels, look) + 14, 200 if lines > 1 or look.narrow else 330
+    top, height = looks.legend_height(labels, look) + 20, 200 if lines > 1 or look.narrow else 330
     looks.dress(figure, look, top + 56 + lines * height, (60, 14, top, 50), hovermode="x unified")
     return Drawn(figure, setting.name, follow=setting.tab)
 

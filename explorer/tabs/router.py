@@ -42,7 +42,7 @@ def view(results: Results, name: str, chosen: dict[str, Any], look: Theme) -> Vi
     rows = [
         ("Variant", f"<b>{html.escape(variant)}</b>"),
         ("Language", f"{html.escape(language)}, confidence {decision.confidence:.2f}"),
-        ("Unusual", html.escape((decision.category or "nothing").replace("_", " "))),
+        ("Unusual", html.escape(", ".join(decision.categories).replace("_", " ")) or "nothing"),
         ("Because", f'<ul dir="auto">{reasons}</ul>'),
     ]
     if decision.text != text:

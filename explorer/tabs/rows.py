@@ -56,9 +56,7 @@ def unclaimable(results: Results, family: str, rows: pd.DataFrame, what: str) ->
     if refused.empty:
         return f"All of these {len(rows)} {what} may be claimed."
     if set(refused.reason) == {UNAUDITED}:
-        return (
-            "Not audited, so that nothing may be claimed: these results come without an artifact_audit.json."
-        )
+        return "Not audited: these results have no verdicts, and nothing in them may be claimed."
     words = {f.id: f": {f.blocks[0].text}" for f in results.findings(family) or [] if f.blocks}
     counts = refused.reason.astype(str).value_counts().items()
     counted = "; ".join(f"{count} by {reason}{words.get(str(reason), '')}" for reason, count in counts)

@@ -42,8 +42,8 @@ def test_what_calibration_leaves_out_changes_no_verdict(bench):
     pd.testing.assert_frame_equal(without, whole)
 
 
-# What still misses its target, as REPORT 4.4 tells: skewed differences at n = 20; and the raw cosine, on which
-# no claim rests.
+# What still misses its target, as REPORT 4.4 tells: skewed differences at n = 20; and the raw cosine, of
+# which no claim is made.
 MISSES = {"skewed differences", "level, cosine"}
 
 

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None and not REQUIRED, reason="no Ch
 
 TABS = {"Curves": "curves", "Commitment": "commitment", "Effects": "effects", "Concept map": "map",
         "Lens": "lens", "Router": "router", "Audit": "audit", "About": "about"}  # fmt: skip
-MEMORY, USERS = 600, 20  # MB
+MEMORY, USERS = 700, 20  # MB, of which the router takes 100, and the server of tools for agents some
 
 
 @pytest.fixture(scope="module")  # while it is open this thread runs an event loop, and other tests want one

@@ -310,9 +310,9 @@ def test_a_hostile_argument_is_repeated_in_part_and_escaped(tools):
     assert "\x1b" not in str(raised.value)
 
 
-def test_routing_takes_any_text(url):
+def test_routing_takes_any_text(url, results):
     """HTML comes back as the text that it is, and the server lives on. The family is the page's own."""
-    decision, expected = answer(url, "route", text=HTML), route(HTML, FAMILY)
+    decision, expected = answer(url, "route", text=HTML), results.router(FAMILY).route(HTML)
     for name in ("variant", "language", "category", "confidence"):
         assert decision[name] == getattr(expected, name)
     assert decision["reasons"] == list(expected.reasons)
