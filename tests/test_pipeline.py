@@ -1,6 +1,7 @@
 """The one-command run: complete, repeatable, and not doing twice what is done."""
 
 import json
+import shutil
 
 import pytest
 
@@ -171,8 +172,11 @@ def test_another_processor_comes_to_the_committed_results_of_nano_aya(tmp_path, 
     """Rounding is added to what is extracted: any machine is then another than the one they came from."""
     extract_shard = extraction.extract_shard
     monkeypatch.setattr(extraction, "extract_shard", lambda *given: rounded_otherwise(extract_shard(*given)))
-    assert run(tmp_path, family="nano-aya") == 0
     made, committed = (root / "results" / "nano-aya" for root in (tmp_path, REPOSITORY))
+    made.mkdir(parents=True)
+    for path in committed.glob("untrained.*"):  # made by a command of its own, once
+        shutil.copy(path, made)
+    assert run(tmp_path, family="nano-aya") == 0
     assert differences(made, committed) == []
     assert {p.name for p in (tmp_path / "assets" / "nano-aya").iterdir()} == {
         p.name for p in (REPOSITORY / "assets" / "nano-aya").iterdir()

@@ -19,7 +19,9 @@ PRIMARY = json.loads((REPOSITORY / "results" / FAMILY / "alignment_summary.meta.
     "primary_metric"
 ]
 METRICS = f"metric in ('cosine', '{PRIMARY}')"
-UNUSED = shutil.ignore_patterns("logit_lens*.csv", "logit_lens*.meta.json", "confounders*", "edge_*", "*.md")
+UNUSED = shutil.ignore_patterns(
+    "logit_lens*.csv", "logit_lens*.meta.json", "confounders*", "edge_effects*", "*.md"
+)
 
 
 def rewrite(root: Path, table: Table, change: Callable[[pd.DataFrame], pd.DataFrame], name=FAMILY) -> None:

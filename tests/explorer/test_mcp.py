@@ -161,8 +161,8 @@ def test_fifty_rows_equal_the_csv_and_say_why_they_must_not_be_claimed(tools, re
     table = pd.read_csv(folder / SUMMARY)
     ids = {finding.id for finding in results.findings(FAMILY)}
     table = table.assign(may=~table.verdict.isin(["descriptive", "blocked"]))
-    rows = pd.concat([table.sample(25, random_state=6), table.query("may").sample(25, random_state=6)])
-    assert 0 < rows.may.sum() < 50
+    rows = pd.concat([table.sample(25, random_state=6), table.query("may").sample(10, random_state=6)])
+    assert 10 <= rows.may.sum() < len(rows)
     for row, written in zip(rows.itertuples(), rows.astype(str).to_dict("records"), strict=True):
         curve = tools.curve(FAMILY, *(written[name] for name in NAMED))
         state = curve["states"][row.state]

@@ -65,7 +65,7 @@ def _tolerance(table: pd.DataFrame, column: str) -> np.ndarray | float:
         close = SHAPE
     elif "metric" not in table and column.endswith(("ci_low", "ci_high")):
         close = END
-    if "metric" not in table:
+    if "metric" not in table or "n" not in table:
         return close
     # A contrast of two measured curves has a step of each
     step = (2 if "contrast" in table else 1) / table["n"]

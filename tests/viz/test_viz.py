@@ -10,7 +10,7 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.image import imread
 
-from probe import cli
+from probe import cli, files
 from probe.alignment.commitment import commitment_matrix
 from probe.audit import findings
 from probe.audit.findings import Claim, Finding
@@ -409,7 +409,8 @@ def write_audit(root, *found: tuple[str, str, dict]) -> None:
         )
         for name, severity, where in found
     ]  # fmt: skip
-    findings.write(root / "results" / "toy", made, {})
+    content = {"findings": [finding.model_dump() for finding in made]}
+    files.write_json(root / "results" / "toy" / findings.JSON, content, {})
 
 
 def note(figure) -> str:
