@@ -40,7 +40,7 @@ def moved(table: pd.DataFrame, column: str, by, metric: str) -> list[str]:
         ("value", "centred_cosine", 0.9e-3, 2e-3),
         ("ci_low", "cosine", 0.9e-3, 2e-3),
         ("value", "p1_to_target", 1 / 20, 2 / 20),
-        ("value", "rank", 1 / 20, 2 / 20),
+        ("value", "rank", 8 / 20, 9 / 20),
         ("p_holm", "cosine", 0.04, 0.06),
         ("p_value", "mrr", 0.4, 0.6),
         ("null_high", "p1_to_target", 0.04, 0.06),

@@ -28,6 +28,7 @@ STEPS = ("p1", "mrr", "mexa", "rank", "mutual_knn", "xsim")
 CLOSE = 1e-3  # cosines, their intervals, probabilities, and what is computed from them without ranking
 END = 1e-2  # of the interval of a share explained
 SHAPE = 0.1  # of a peak, but for its state: heights and falls jump where resamples choose another
+RANK_BITS = 8  # the range of a rank in bits, where other scores have 1
 BITS = 0.02  # of an entropy, which is written with three digits
 CHANCE = 0.05  # p-values, and quantiles of a null
 STEP_CHANCE = 0.5  # p of what moves by steps: it moves by the share of permutations that reach just one step
@@ -51,6 +52,9 @@ def _is_key(table: pd.DataFrame, column: str) -> bool:
 
 def _tolerance(table: pd.DataFrame, column: str) -> np.ndarray | float:
     """How far two values of a column may lie apart, for the whole column or for each row."""
+    in_bits = (table["metric"] == "rank").to_numpy() if "metric" in table else np.zeros(len(table), bool)
+    if column == "committed":
+        return 1.5 * in_bits  # one meaning: a step of the rank may cross the threshold
     if _is_decision(column) or column in COUNTS - {"n_groups"}:
         return 0.0
     if _of_states(column) or column == "censored_median":
@@ -69,7 +73,7 @@ def _tolerance(table: pd.DataFrame, column: str) -> np.ndarray | float:
         return close
     # A contrast of two measured curves has a step of each
     step = (2 if "contrast" in table else 1) / table["n"]
-    return np.where(stepwise, np.maximum(step, close), close)
+    return np.where(stepwise, np.maximum(step, close), close) * np.where(in_bits, RANK_BITS, 1)
 
 
 def unlike(made: pd.DataFrame, expected: pd.DataFrame) -> Iterator[str]:
@@ -87,7 +91,10 @@ def unlike(made: pd.DataFrame, expected: pd.DataFrame) -> Iterator[str]:
     common = other.index.intersection(one.index)
     one, other = one.loc[common], other.loc[common]
     for column in other:
-        wrong = _apart(one[column], other[column], _tolerance(other.reset_index(), column))
+        pair = [side[column] for side in (one, other)]
+        if column == "committed":
+            pair = [side.astype(float) for side in pair]
+        wrong = _apart(*pair, _tolerance(other.reset_index(), column))
         if wrong.any():
             row = common[int(wrong.argmax())]
             values = f"{one[column].loc[row]} against {other[column].loc[row]}"
