@@ -72,10 +72,10 @@ def test_no_number_depends_on_the_block(store, monkeypatch, states_at_once):
         for table in ("items", "space"):
             for name, values in getattr(one.found, table).items():
                 np.testing.assert_allclose(getattr(other.found, table)[name], values, atol=1e-12)
-        assert one.found.values["few_directions"].shape == (1, 7)
-        np.testing.assert_allclose(
-            other.found.values["few_directions"], one.found.values["few_directions"], atol=1e-12
-        )
+        assert ("few_directions" in one.found.values) == (one.position == "mean")  # where claims are made
+        assert one.found.values.keys() == other.found.values.keys()
+        for name, values in one.found.values.items():
+            np.testing.assert_allclose(other.found.values[name], values, atol=1e-12)
         for (high, of_all), (same, alike) in zip(one.found.highest, other.found.highest, strict=True):
             assert same == pytest.approx(high, abs=1e-12)
             np.testing.assert_allclose(alike, of_all, atol=1e-12)
