@@ -11,6 +11,7 @@ away, is then share / (1 + noise^2), up to O(1 / d). An effect is in that unit.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -443,28 +444,24 @@ def every_state(rng: Rng, n: int, effect: float) -> Data:
     return data(one(vectors), chosen(rng, n, ("en", "hi")))
 
 
-def empty(kind: str) -> Callable[[Rng, int, float], Data]:
+def empty(rng: Rng, n: int, effect: float, kind: str = "plain") -> Data:
     """Nothing is shared between four languages and English, in one way or another."""
-
-    def make(rng: Rng, n: int, effect: float) -> Data:
-        languages = ("en", *NINE[:4])
-        made = {}
-        for code in languages:
-            x = normal(rng, n, STATES, D)
-            if kind == "heavy tails":
-                x = rng.standard_t(2, size=x.shape)
-            elif kind == "rogue dimensions":
-                x[..., :2] *= 10
-            elif kind == "states that follow each other":
-                x = x.cumsum(axis=1)
-            elif kind == "few dimensions":
-                x = x[..., :4] @ normal(rng, 4, D)
-            elif kind == "anisotropic":
-                x = x + 3
-            made[code] = x
-        return data(one(made), chosen(rng, n, languages))
-
-    return make
+    languages = ("en", *NINE[:4])
+    made = {}
+    for code in languages:
+        x = normal(rng, n, STATES, D)
+        if kind == "heavy tails":
+            x = rng.standard_t(2, size=x.shape)
+        elif kind == "rogue dimensions":
+            x[..., :2] *= 10
+        elif kind == "states that follow each other":
+            x = x.cumsum(axis=1)
+        elif kind == "few dimensions":
+            x = x[..., :4] @ normal(rng, 4, D)
+        elif kind == "anisotropic":
+            x = x + 3
+        made[code] = x
+    return data(one(made), chosen(rng, n, languages))
 
 
 EMPTY = (
@@ -660,7 +657,7 @@ WORLDS = {
         World("aligned at nine of nine states", "power", every_state, 40, None, ANY, 0.1, at=GROWING),
         World("aligned at one of 37 states", "power", one_state, 40, None, STATE_18, 0.1, at=GROWING),
         *(
-            World(f"empty: {kind}", "headline", empty(kind), 30, ANY, at=(200,) * (kind == "plain"))
+            World(f"empty: {kind}", "headline", partial(empty, kind=kind), 30, ANY, at=(200,) * (kind == "plain"))
             for kind in EMPTY
         ),
     )
