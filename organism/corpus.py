@@ -10,6 +10,8 @@ Template syntax
     {action.now@person}  its form "now", which is a table, at the agreement class ("agr") of the person
     {intake?m=लिया|f=ली}  a choice made by the agreement class of the word that fills the slot
 
+The form "cite" is that of a dictionary, where a sentence never has it: see word_pairs.
+
 Run     uv run python -m organism.corpus --check hi     (validate one lexicon and print samples)
 """
 
@@ -19,6 +21,7 @@ import random
 import re
 import sys
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -159,7 +162,7 @@ class Lexicon:
         }
         for table, words in self.words.items():
             for word, forms in words.items():
-                for form in forms.keys() - {"agr"}:
+                for form in forms.keys() - {"agr", "cite"}:
                     if (table, form) not in used:
                         raise ValueError(f"{self.path}: [{table}.{word}] no template uses the form '{form}'")
 
@@ -173,22 +176,36 @@ class Lexicon:
         form = word(match["slot"])[match["form"] or "base"]
         return form[word(match["by"])["agr"]] if match["by"] else form
 
-    def render(self, meaning: Meaning) -> str:
-        """The sentence that says the meaning, first letter in upper case where the script has one."""
+    def render(self, meaning: Meaning, instead: Mapping[str, str] | None = None) -> str:
+        """The sentence that says the meaning, first letter in upper case where the script has one.
+
+        instead: slot -> what stands there in place of its word, agreement left as it is.
+        """
+        foreign = instead or {}
+        told: set[str] = set()
 
         def substitute(match: re.Match) -> str:
+            slot = match["slot"]
+            if slot in foreign and not match["choices"]:
+                if slot in told:  # a word may be written in parts: {place.le}{place}
+                    return ""
+                told.add(slot)
+                return f" {foreign[slot]} " if glued(match) else foreign[slot]
             try:
                 return self._form(match, meaning.slots)
             except KeyError as missing:
                 raise ValueError(f"{self.path}: {meaning.id}: {match[0]} lacks {missing}") from missing
 
-        sentence = PLACEHOLDER.sub(substitute, self.frames[meaning.frame])
+        def glued(match: re.Match) -> bool:
+            return "}" in match.string[match.start() - 1 : match.start()]
+
+        sentence = " ".join(PLACEHOLDER.sub(substitute, self.frames[meaning.frame]).split())
         return sentence[0].upper() + sentence[1:]
 
     def word_pairs(self) -> dict[tuple[str, str], str]:
         """Citation forms of the words, for word-level parallel documents: (slot, word) -> form."""
         return {
-            (slot, word): forms["base"]
+            (slot, word): forms.get("cite", forms["base"])
             for slot, words in self.words.items()
             for word, forms in words.items()
             if isinstance(forms.get("base"), str)
