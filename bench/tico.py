@@ -27,7 +27,7 @@ def columns(folder: Path) -> dict[str, list[str]]:
     files = [folder / f"{name}.txt" for name in (IDS, *LANGUAGES)]
     found = {path.stem: path.read_text("utf-8").rstrip("\n").split("\n") for path in files if path.exists()}
     if len({len(lines) for lines in found.values()}) != 1:
-        raise ProbeError(f"{folder}: {({name: len(lines) for name, lines in found.items()})} lines")
+        raise ProbeError(f"{folder}: { ({name: len(lines) for name, lines in found.items()}) } lines")
     if len(set(found[IDS])) != len(found[IDS]):
         raise ProbeError(f"{folder / IDS}.txt: an id comes twice")
     return found

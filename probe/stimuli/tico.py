@@ -1,15 +1,15 @@
-"""TICO-19, medical sentences translated by professionals: what a model may be trained on, what is held out, and
-which of the held-out sentences are stimuli.
+"""TICO-19, medical sentences translated by professionals: what a model may be trained on, what is held out,
+and which of the latter are stimuli.
 
-Held out are whole documents, those of HELD_OUT lines, so that no sentence of training stands beside one that is
+Held out are whole documents, those of HELD_OUT lines: no sentence of training stands beside one that is
 measured. Of their lines `chosen` takes, by a written rule,
 
-    those that parallel.keep leaves: no text stands at two ids, in French 242 do, half of them wrong translations;
-    those with a final mark and without a character that is not seen, in every language;
-    the documents in turn, each giving the shortest English sentence (words; of equal ones the first) that it has
-    not given.
+    those that parallel.keep leaves (in French, 242 lines have the text of another, half of them wrongly);
+    those with a final mark, and without a character that is not seen, in every language;
+    from the documents in turn, each giving its shortest English sentence (words; of equals the first) not
+    yet given.
 
-Source: Anastasopoulos et al. 2020, "TICO-19: the Translation Initiative for Covid-19" (arXiv 2007.01788), CC0.
+Source: Anastasopoulos et al. 2020, "TICO-19: the Translation Initiative for Covid-19", arXiv 2007.01788; CC0.
 English and eight of the nine targets; Yoruba is not among them.
 """
 
