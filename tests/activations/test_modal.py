@@ -29,7 +29,7 @@ def root(tmp_path) -> Path:
     """nano-aya itself, with a manifest of 20 probes and 30 parallel sentences: 5 shards."""
     manifest = json.loads((REPOSITORY / "organism" / "stimulus_manifest.json").read_text())
     manifest["probes"], manifest["parallel"] = manifest["probes"][:20], manifest["parallel"][:30]
-    manifest["edge"] = []
+    manifest["tico"] = manifest["edge"] = []
     path = tmp_path / "root" / "organism" / "stimulus_manifest.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(manifest, ensure_ascii=False))
