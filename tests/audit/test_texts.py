@@ -133,9 +133,9 @@ def test_true_sentences_are_not_blocked():
 @pytest.fixture(scope="module")
 def of_tico():
     """What is found in all lines of TICO-19, as it was published."""
-    lines = tico.read().lines.items()
-    sentences = [("tico", f"tico_{code}_{i}", code, text) for code, own in lines for i, text in enumerate(own)]
-    return audit_texts(sentences)
+    lines = tico.read().lines
+    texts = [(code, i, text) for code, own in lines.items() for i, text in enumerate(own)]
+    return audit_texts(("tico", f"tico_{code}_{i}", code, text) for code, i, text in texts)
 
 
 def test_of_tico_french_alone_is_blocked_for_its_copies(of_tico):

@@ -107,7 +107,7 @@ def test_training_and_held_out_share_no_document_and_no_text(whole, documents):
     trained, apart = tico.training(), set(tico.held_out_documents())
     assert len(trained) == 1899
     of = {line: name for name, lines in documents.items() for line in lines}
-    places = {text: line for line, text in reversed(list(enumerate(whole["en"])))}  # of a repeated one the first
+    places = {text: line for line, text in reversed(list(enumerate(whole["en"])))}  # the first of equals
     lines = [places[texts["en"]] for texts in trained]
     assert lines == sorted(lines)
     assert not apart & {of[line] for line in lines}
