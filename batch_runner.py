@@ -30,7 +30,7 @@ from probe.activations.writer import ActivationWriter
 from probe.errors import ProbeError
 from probe.models.extract import Activations
 from probe.paths import REPOSITORY
-from probe.stimuli.manifest import Manifest, load_manifest
+from probe.stimuli.manifest import KINDS, Manifest, load_manifest
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class Run:
             store.require([stimulus.stimulus_id for stimulus in self.manifest])
 
     def few(self) -> list:
-        return (self.manifest.probes or self.manifest.parallel or self.manifest.flores)[:12]
+        return next(filter(None, map(self.manifest.of_kind, KINDS)))[:12]
 
 
 # On this machine

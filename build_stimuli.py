@@ -1,15 +1,16 @@
 """Stage 1: the sentences that every other stage works on.
 
-Reads   data/concept_probes.json, p1_edge_cases.json, FLORES-200 devtest (a folder, the official archive, or
-        the hub)
+Reads   data/concept_probes.json, data/tico19.json.bz2, p1_edge_cases.json, FLORES-200 devtest (a folder, the
+        official archive, or the hub)
 Writes  data/stimulus_manifest.json, or the family's own manifest
 Run     uv run build_stimuli.py
         uv run build_stimuli.py --flores-dir flores200_dataset     (nothing is downloaded)
-        uv run build_stimuli.py --flores none                      (probes and edge cases alone)
+        uv run build_stimuli.py --flores none                      (no network: probes, TICO-19, edge cases)
+        uv run build_stimuli.py --tico 300                         (more of its held-out meanings; or none)
         uv run build_stimuli.py --parallel DIR                     (and your own: en.txt, hi.txt, ... in DIR,
                                                                    with groups.txt or ids.txt where lines
                                                                    belong together)
-        uv run build_stimuli.py --family nano-aya                  (probes and held-out corpus sentences)
+        uv run build_stimuli.py --family nano-aya                  (probes, and what it was not trained on)
 
 Where no source of FLORES-200 works, the manifest does without and says so.
 """
@@ -30,7 +31,7 @@ from probe.families import Family
 from probe.files import sha256, to_json, write_bytes
 from probe.languages import LANGUAGES
 from probe.paths import Paths
-from probe.stimuli import edge_cases, flores
+from probe.stimuli import edge_cases, flores, tico
 from probe.stimuli import parallel as parallel_corpus
 from probe.stimuli.manifest import (
     KINDS,
@@ -39,6 +40,7 @@ from probe.stimuli.manifest import (
     Manifest,
     ParallelSentence,
     ProbeSentence,
+    TicoSentence,
     first_error,
     load_concepts,
     probe_sentences,
@@ -49,6 +51,13 @@ log = logging.getLogger(__name__)
 
 def parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
+    parser.add_argument(
+        "--tico",
+        type=_meanings,
+        metavar="N|none",
+        help=f"meanings of TICO-19, from documents held out of training (default: {tico.N_DEFAULT}; "
+        f"{tico.N_EMBEDDED} for nano-aya)",
+    )
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--flores-dir", type=Path, metavar="DIR", help="FLORES-200 in the layout of the official archive"
@@ -81,6 +90,14 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _meanings(text: str) -> int:
+    if text == "none":
+        return 0
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is neither a number from 1 nor none")
+    return int(text)
+
+
 def of_organism(family: Family) -> bool:
     """Whether the manifest lies in organism/: then it is of models trained on the corpus kept there."""
     return PurePosixPath(family.manifest).parts[:1] == ("organism",)
@@ -90,6 +107,29 @@ def read_probes(paths: Paths) -> tuple[list[ProbeSentence], dict]:
     path = paths.concept_probes
     sentences = probe_sentences(load_concepts(path))
     return sentences, {"file": paths.name(path), "sha256": sha256(path)}
+
+
+def read_tico(n: int, paths: Paths) -> tuple[list[TicoSentence], dict | None]:
+    """n meanings and what the rule that chose them dropped; ([], None) for n = 0.
+
+    Raises ProbeError where the rule leaves fewer."""
+    if not n:
+        return [], None
+    path = paths.source(tico.FILE)
+    corpus = tico.read(path)
+    left = tico.held_out(corpus)
+    return tico.chosen(n, corpus), {
+        "file": paths.name(path),
+        "sha256": corpus.sha256,
+        "licence": tico.LICENCE,
+        "citation": tico.CITATION,
+        "documents": tico.held_out_documents(corpus),
+        "held_out": left.n,
+        "dropped": left.dropped,
+        "left": len(left.lines),
+        "lines": len(corpus.ids),
+        "contradictory": corpus.contradictory,
+    }
 
 
 def read_flores(
@@ -152,13 +192,16 @@ def read_parallel(folder: Path, paths: Paths) -> tuple[list[ParallelSentence], d
     if any(found.dropped.values()):
         counts = ", ".join(f"{n} {why}" for why, n in found.dropped.items())
         log.warning("%s: lines dropped in all languages: %s", folder, counts)
-    for code, n in found.contradictory.items():
-        log.warning("%s: %d lines say what another says whose English differs: both are dropped", code, n)
+    for code, of in found.contradictory.items():
+        log.warning(
+            "%s: %d lines say what another says whose English differs: both are dropped", code, len(of)
+        )
     if not found.grouped:
         log.warning("%s: no groups.txt or ids.txt; each line counts as independent of the others", folder)
     return found.sentences, {
         "folder": paths.name(folder),
         "files": found.files,
+        "lines": found.n,
         "dropped": found.dropped,
         "contradictory": found.contradictory,
     }
@@ -176,7 +219,9 @@ def build(args: argparse.Namespace, paths: Paths, family: Family) -> Manifest:
     hold."""
     organism = of_organism(family)
     automatic = (args.flores or ("none" if organism else "auto")) == "auto"
+    n_tico = args.tico if args.tico is not None else tico.N_EMBEDDED if organism else tico.N_DEFAULT
     probes, probe_file = read_probes(paths)
+    tico_sentences, tico_source = read_tico(n_tico, paths)
     flores_sentences, flores_source, tried = read_flores(
         args.flores_dir, automatic, args.flores_per_language, paths
     )
@@ -185,13 +230,19 @@ def build(args: argparse.Namespace, paths: Paths, family: Family) -> Manifest:
     else:
         parallel, corpus_source = read_held_out(paths) if organism else ([], None)
     edge, edge_file = read_edge(paths)
-    kinds = {"probes": probes, "flores": flores_sentences, "parallel": parallel, "edge": edge}
-    sources = {"probes": probe_file, "flores": flores_source, "parallel": corpus_source, "edge": edge_file}
+    made = {
+        "probes": (probes, probe_file),
+        "tico": (tico_sentences, tico_source),
+        "flores": (flores_sentences, flores_source),
+        "parallel": (parallel, corpus_source),
+        "edge": (edge, edge_file),
+    }
+    kinds = {kind: made[kind][0] for kind in KINDS}
     metadata = {
         "family": family.name,
         "languages": list(LANGUAGES),
         "counts": {kind: len(kinds[kind]) for kind in KINDS},
-        "sources": sources,
+        "sources": {kind: made[kind][1] for kind in KINDS},
         "flores_tried": tried,
     }
     return Manifest(metadata=metadata, **kinds)
@@ -205,7 +256,17 @@ def work(args: argparse.Namespace) -> None:
         raise ProbeError(f"the manifest would not be valid: {first_error(error)}") from error
     path = write_bytes(paths.root / family.manifest, to_json(manifest.model_dump()))
     counts = ", ".join(f"{n} {kind}" for kind, n in manifest.metadata["counts"].items() if n)
-    print(f"{path}: {counts} in {len(LANGUAGES)} languages")
+    print(f"{path}: {counts} in {len(LANGUAGES)} languages{_dropped(manifest)}")
+
+
+def _dropped(manifest: Manifest) -> str:
+    """What the rule for TICO-19 took out, for the last line; nothing without it."""
+    source = manifest.metadata["sources"]["tico"]
+    if source is None:
+        return ""
+    reasons = ", ".join(f"{n} {why}" for why, n in source["dropped"].items() if n)
+    taken = source["held_out"] - source["left"]
+    return f"; of {source['held_out']} held-out lines of TICO-19, {taken} dropped: {reasons}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

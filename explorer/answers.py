@@ -63,10 +63,11 @@ def in_short(finding: Finding) -> dict[str, Any]:
 
 
 def measured(summary: pd.DataFrame) -> dict[str, Any]:
-    """What alignment_summary.csv holds. meanings: the distinct n; each position is of one kind of stimuli."""
+    """What alignment_summary.csv holds. meanings: the distinct n; each kind of stimuli has positions, metrics
+    and languages of its own."""
     kinds = {
         kind: {"meanings": sorted(distinct(rows["n"]))}
-        | {f"{name}s": distinct(rows[name]) for name in ("position", "metric")}
+        | {f"{name}s": distinct(rows[name]) for name in ("position", "metric", "language")}
         for kind, rows in summary.groupby("stimuli", sort=False, observed=True)
     }
     named = {f"{name}s": distinct(summary[name]) for name in ("variant", "language")}

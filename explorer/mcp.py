@@ -113,7 +113,8 @@ class Tools:
             family: a family that has results, see overview.
             variant: a variant that was measured, such as "base" or "fire".
             language: the other language: hi, bn, sw, am, fr, es, ar, yo or ta.
-            stimuli: the sentences: "probes" (20 concepts), "flores" or "parallel", where measured.
+            stimuli: the sentences: "probes" (20 concepts), "tico" (TICO-19, without yo), "flores" or
+                "parallel", where measured.
             position: where they are read: "mean" (primary), "content", "last" or "focus" (probes only).
             metric: one of those that overview lists; leave out for the primary one.
         """
@@ -162,7 +163,8 @@ class Tools:
             variant_a: the variant looked at; pairs were measured in one direction, which overview lists.
             variant_b: the variant subtracted from it, such as "base" or the control.
             language: the other language: hi, bn, sw, am, fr, es, ar, yo or ta.
-            stimuli: the sentences: "probes" (20 concepts), "flores" or "parallel", where measured.
+            stimuli: the sentences: "probes" (20 concepts), "tico" (TICO-19, without yo), "flores" or
+                "parallel", where measured.
             position: where they are read: "mean" (primary), "content", "last" or "focus" (probes only).
             metric: one of those that overview lists as compared; leave out for the primary one.
             contrast: "simple" for the difference, "did" for a difference in differences.

@@ -9,6 +9,9 @@ PRIMARY_POSITION = "mean"
 PRIMARY_METRIC = "centred_cosine"
 ALPHA = 0.05  # of a family of tests, after its correction
 
+# Kinds of stimuli with many meanings, shown before the few probes; of equally many the first.
+LARGE_SETS = ("parallel", "tico", "flores")
+
 METRIC_LABELS = {
     "centred_cosine": "centred cosine",
     "rank": "rank of the partner (bits)",

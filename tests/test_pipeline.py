@@ -31,8 +31,9 @@ def outputs(root, family="tiny") -> dict[str, bytes]:
 
 @pytest.fixture
 def offline(tiny_root, monkeypatch):
-    """A family whose manifest is made of the probes alone, since there is no network."""
+    """A family whose manifest is made of the probes and few sentences of TICO-19: there is no network."""
     monkeypatch.setattr("probe.stimuli.flores.find", lambda cache: (None, []))
+    monkeypatch.setattr("probe.stimuli.tico.N_DEFAULT", 15)
     return tiny_root
 
 
@@ -104,6 +105,7 @@ READING_MODELS = {"batch_runner", "logit_lens"}
         ("models/base/config.json", READING_MODELS),
         ("models/fire/tokenizer.json", READING_MODELS),
         ("data/registers.toml", {"failure_classifier"}),
+        ("data/tico19.json.bz2", {"build_stimuli"}),
         ("p1_edge_cases.json", {"build_stimuli", "failure_classifier"}),
         ("results/tiny/commitment_matrix.csv", {"failure_classifier", *VIZ - {"viz.lens"}}),
         ("results/tiny/logit_lens_summary.csv", {"viz.lens"}),

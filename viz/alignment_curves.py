@@ -1,7 +1,8 @@
 """Stage 8: how alike English and a target language are at each state, one curve per variant.
 
 Reads   results/{family}/alignment_summary.csv, artifact_audit.json
-Writes  assets/{family}/tweet_three_panel, alignment_curve_avg_{language} for each of the nine (.png, .svg)
+Writes  assets/{family}/tweet_three_panel, alignment_curve_avg_{language} for each language of the
+        stimuli (.png, .svg)
 Run     uv run viz/alignment_curves.py --family nano-aya
 """
 
@@ -17,12 +18,12 @@ from matplotlib.figure import Figure
 from probe import cli
 from probe.conventions import PRIMARY_METRIC, metric_label
 from probe.families import Family
-from probe.languages import TARGETS, label
+from probe.languages import label
 from viz import curves, style
 from viz.curves import Curves
 
 SCRIPT = "alignment_curves"
-THREE = ("sw", "hi", "am")  # the panels of the figure for a first glance
+THREE = ("sw", "hi", "am")  # the panels of the figure for a first glance, where the stimuli are told in them
 RAW = "cosine"  # drawn beside the metric, with its mismatched level
 
 
@@ -69,17 +70,22 @@ def _frame(
 @style.look
 def three_panels(drawn: Curves, family: Family, metric: str) -> Figure:
     """Swahili, Hindi and Amharic side by side, on one scale."""
-    figure = style.canvas(height=5)
-    axes = figure.subplots(1, len(THREE), sharey=True)
-    for ax, language in zip(axes, THREE, strict=True):
+    figure, three = style.canvas(height=5), glance(drawn)
+    axes = figure.subplots(1, len(three), sharey=True, squeeze=False)[0]
+    for ax, language in zip(axes, three, strict=True):
         _panel(ax, drawn, family, language, metric)
         title = textwrap.fill(style.language_title(family, language, drawn.variants), 36)
         ax.set_title(title, loc="left", fontsize=10)
     axes[0].set_ylabel(metric_label(metric))
-    axes[1].set_xlabel(curves.states_label(drawn.n_states))
+    axes[len(axes) // 2].set_xlabel(curves.states_label(drawn.n_states))
     title = f"Alignment with English, state by state: {metric_label(metric)}"
-    _frame(figure, title, drawn, family, metric, [(language, metric) for language in THREE])
+    _frame(figure, title, drawn, family, metric, [(language, metric) for language in three])
     return figure
+
+
+def glance(drawn: Curves) -> list[str]:
+    """Those of THREE that there are; without any the first languages that there are."""
+    return [code for code in THREE if code in drawn.languages] or drawn.languages[: len(THREE)]
 
 
 @style.look
@@ -118,9 +124,9 @@ def headline(drawn: Curves, family: Family, metric: str) -> str:
 
 def work(args: argparse.Namespace) -> None:
     paths, family, _ = cli.context(args)
-    drawn = curves.load(args, paths, family, list(dict.fromkeys((RAW, args.metric))), TARGETS)
+    drawn = curves.load(args, paths, family, list(dict.fromkeys((RAW, args.metric))))
     out = paths.assets(family.name)
-    for language in TARGETS:
+    for language in drawn.languages:
         style.save(average(drawn, family, language, args.metric), out, f"alignment_curve_avg_{language}")
     png, _ = style.save(three_panels(drawn, family, args.metric), out, "tweet_three_panel")
     print(f"{png}: {headline(drawn, family, args.metric)}")

@@ -24,7 +24,7 @@ from probe import cli
 from probe.conventions import PRIMARY_METRIC, metric_label
 from probe.errors import ProbeError
 from probe.families import Family
-from probe.languages import TARGETS, label
+from probe.languages import label
 from probe.paths import Paths
 from probe.tables import PEAKS
 from viz import curves, style
@@ -54,7 +54,7 @@ class Panel:
 
 def load(args: argparse.Namespace, paths: Paths, family: Family) -> tuple[Curves, list[Panel]]:
     """Raises ProbeError, with the command that helps, where there is nothing to draw."""
-    drawn = curves.load(args, paths, family, [PRIMARY_METRIC], TARGETS)
+    drawn = curves.load(args, paths, family, [PRIMARY_METRIC])
     path, table = PEAKS.path(paths, family.name), PEAKS.read(paths, family.name, needs=["stimuli"])
     for column, wanted in (
         ("metric", PRIMARY_METRIC),
@@ -66,7 +66,7 @@ def load(args: argparse.Namespace, paths: Paths, family: Family) -> tuple[Curves
     rows = {(row["variant"], row["language"]): row for row in table.to_dict("records")}
     panels = []
     for variant in drawn.variants:
-        if languages := family.variants[variant].emphasises:
+        if languages := [x for x in family.variants[variant].emphasises if x in drawn.languages]:
             beside = [v for v in drawn.variants if v in (family.baseline, family.control) and v != variant]
             means = {name: mean_over(drawn, name, languages) for name in (*beside, variant)}
             singles = {lang: drawn.of(variant, lang, PRIMARY_METRIC) for lang in languages}
@@ -77,7 +77,9 @@ def load(args: argparse.Namespace, paths: Paths, family: Family) -> tuple[Curves
     if not panels:
         able = [v for v in family.variants if family.variants[v].emphasises]
         there = ", ".join(drawn.variants)
-        raise ProbeError(f"no language is emphasised by {there}, only by {', '.join(able) or 'none'}")
+        raise ProbeError(
+            f"no language of {drawn.stimuli} is emphasised by {there}, only by {', '.join(able) or 'none'}"
+        )
     return drawn, panels
 
 

@@ -15,16 +15,16 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from probe.conventions import PRIMARY_POSITION
+from probe.conventions import LARGE_SETS, PRIMARY_POSITION
 from probe.errors import ProbeError
 from probe.families import Family
+from probe.languages import TARGETS
 from probe.paths import Paths
 from probe.tables import SUMMARY
 from viz import blocked, style
 
 NUMBERS = ["value", "ci_low", "ci_high", "null", "null_low", "null_high"]
 FADED = 0.5  # alpha of the line through states that may not be claimed
-LARGE_SETS = ("parallel", "flores")  # preferred to the few probes
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,15 @@ class Curves:
     """What the summary says of one kind of stimuli, read at one position.
 
     rows: (variant, language, metric) -> table with NUMBERS, one row per state, state 0 first; `blocked` is
-    the id of the finding that takes the level at the state away, or None.
+    the id of the finding that takes the level at the state away, or None. languages: those that the stimuli
+    are told in.
     """
 
     stimuli: str
     position: str
     n: str  # number of meanings; "18 to 20" where it differs
     variants: list[str]
+    languages: list[str]
     n_states: int
     default_stimuli: str
     rows: dict[tuple[str, str, str], pd.DataFrame]
@@ -68,28 +70,29 @@ def blocked_note(drawn: Curves, tables: Iterable[pd.DataFrame]) -> tuple[str, li
 
 
 def add_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    parser.add_argument("--stimuli", help="kind of stimuli (default: parallel or flores, else probes)")
+    parser.add_argument("--stimuli", help="kind of stimuli (default: a large set, in most languages)")
     parser.add_argument("--position", default=PRIMARY_POSITION, help="token position read (%(default)s)")
     return parser
 
 
-def load(
-    args: argparse.Namespace, paths: Paths, family: Family, metrics: Sequence[str], languages: Sequence[str]
-) -> Curves:
-    """The curves that the options ask for. Raises ProbeError naming what there is where one is not there."""
+def load(args: argparse.Namespace, paths: Paths, family: Family, metrics: Sequence[str]) -> Curves:
+    """The curves that the options ask for, in every language that the stimuli are told in.
+
+    Raises ProbeError naming what there is where one is not there.
+    """
     path, made_by = SUMMARY.path(paths, family.name), SUMMARY.command(family.name)
     table = SUMMARY.read(paths, family.name)
     if table.empty:
         raise ProbeError(f"{path} holds no row; run: {made_by}")
-    default = _default_stimuli(table)
+    default = default_stimuli(table)
     stimuli = args.stimuli or default
     for column, wanted in (
         ("stimuli", [stimuli]),
         ("position", [args.position]),
         ("metric", metrics),
-        ("language", languages),
     ):
         table = only(table, column, wanted, path)
+    languages = told(table)
     variants = style.measured(family, args.variants, list(dict.fromkeys(table.variant)), path)
     table = table.loc[table.variant.isin(variants)].sort_values(by="state")
     n_states = int(table.state.max()) + 1
@@ -103,7 +106,12 @@ def load(
             raise ProbeError(f"{path} lacks states of {', '.join(key)}; run: {made_by}")
     low, high = int(table.n.min()), int(table.n.max())
     n = f"{low}" if low == high else f"{low} to {high}"
-    return Curves(stimuli, args.position, n, variants, n_states, default, rows, audit)
+    return Curves(stimuli, args.position, n, variants, languages, n_states, default, rows, audit)
+
+
+def told(table: pd.DataFrame) -> list[str]:
+    """The target languages of its rows: TICO-19, for one, is not told in Yoruba."""
+    return [language for language in TARGETS if language in set(table.language)]
 
 
 def limits(tables: Iterable[pd.DataFrame], above: float = 0.04) -> tuple[float, float]:
@@ -117,9 +125,12 @@ def limits(tables: Iterable[pd.DataFrame], above: float = 0.04) -> tuple[float, 
     return low - 0.04 * span, high + above * span
 
 
-def _default_stimuli(table: pd.DataFrame) -> str:
-    """The larger of the large sets that were measured, else the largest there is (the probes)."""
-    sizes = dict(zip(table.stimuli, table.n, strict=True))
+def default_stimuli(table: pd.DataFrame) -> str:
+    """The large set that was measured in most languages, of equals the larger one, then the first of
+    LARGE_SETS; without any what there is (the probes)."""
+    sizes = {
+        str(kind): (len(told(rows)), rows.n.max()) for kind, rows in table.groupby("stimuli", sort=False)
+    }
     return max([kind for kind in LARGE_SETS if kind in sizes] or sizes, key=lambda kind: sizes[kind])
 
 

@@ -1,6 +1,6 @@
 """Stage 8: does a finding survive another read position, another metric, another centring?
 
-Reads   results/{family}/robustness.csv, artifact_audit.json
+Reads   results/{family}/robustness.csv, alignment_summary.csv, artifact_audit.json
 Writes  assets/{family}/robustness (.png, .svg)
 Run     uv run viz/robustness.py --family nano-aya
 
@@ -27,7 +27,7 @@ from probe.errors import ProbeError
 from probe.families import Family
 from probe.languages import label
 from probe.paths import Paths
-from probe.tables import ROBUSTNESS
+from probe.tables import ROBUSTNESS, SUMMARY
 from viz import blocked, curves, grid, style
 from viz.blocked import Audit
 
@@ -44,15 +44,17 @@ def strength(table: pd.DataFrame) -> pd.Series:
 
 
 @style.look
-def draw(table: pd.DataFrame, family: Family, audit: Audit, command: str) -> Figure:
-    """table: as `load` returns it. command: the one that makes this figure."""
+def draw(table: pd.DataFrame, family: Family, audit: Audit, command: str, languages: Sequence[str]) -> Figure:
+    """table: as `load` returns it. command: the one that makes this figure. languages: those that the stimuli
+    are told in."""
     metrics = list(dict.fromkeys(table.metric))
     positions = [position for position in POSITIONS if position in set(table.position)]
     grids = list(table.groupby(["variant", "contrast"], sort=False))
     figure = style.canvas(height=2.3 + 0.34 * len(positions) * len(grids) + 0.75 * len(grids))
     axes = figure.subplots(len(grids), 1, sharex=True, squeeze=False)[:, 0]
     for ax, (_, rows) in zip(axes, grids, strict=True):
-        mesh = _grid(ax, rows, positions, metrics, family)
+        mesh = _grid(ax, rows, positions, metrics)
+        ax.set_title(_title(rows.iloc[0], family, languages), loc="left", fontsize=10)
     for ax in axes[:-1]:
         ax.tick_params(labelbottom=False)
     bar = figure.colorbar(mesh, ax=list(axes), extend="both", aspect=40, pad=0.015, shrink=0.8)
@@ -77,7 +79,7 @@ def draw(table: pd.DataFrame, family: Family, audit: Audit, command: str) -> Fig
     return figure
 
 
-def _grid(ax: Axes, rows: pd.DataFrame, positions: list[str], metrics: list[str], family: Family) -> QuadMesh:
+def _grid(ax: Axes, rows: pd.DataFrame, positions: list[str], metrics: list[str]) -> QuadMesh:
     """One finding: a row per position, a column per metric."""
     number = rows.value.map("{:+.2f}".format).str.replace("-", "−").where(rows.significant, "")
     cells = rows.assign(colour=strength(rows).clip(-LIMIT, LIMIT), number=number, struck=rows.blocked.notna())
@@ -96,20 +98,22 @@ def _grid(ax: Axes, rows: pd.DataFrame, positions: list[str], metrics: list[str]
         for width, edge in ((5, "black"), (1.8, "white")):  # stands out from any cell
             frame = {"fill": False, "clip_on": False, "zorder": 3, "linewidth": width}
             ax.add_patch(Rectangle(corner, 1, 1, label="primary", edgecolor=edge, **frame))
-    ax.set_title(_title(rows.iloc[0], family), loc="left", fontsize=10)
     return mesh
 
 
-def _title(row: pd.Series, family: Family) -> str:
-    languages = ", ".join(label(language) for language in family.variants[row.variant].emphasises)
+def _title(row: pd.Series, family: Family, told: Sequence[str]) -> str:
+    own = family.variants[row.variant].emphasises
+    languages = ", ".join(label(language) for language in own if language in told)
     difference = f"{family.label(row.variant)} minus {family.label(row.against)}"
     beyond = ", and minus what the other languages gain" if "placebo" in str(row.reference) else ""
     return f"{languages}, state {row.state}: {difference}{beyond}"
 
 
-def load(args: argparse.Namespace, paths: Paths, family: Family, audit: Audit) -> tuple[pd.DataFrame, str]:
+def load(
+    args: argparse.Namespace, paths: Paths, family: Family, audit: Audit
+) -> tuple[pd.DataFrame, str, list[str]]:
     """The rows of the variants and the stimuli asked for, with columns `significant` and `blocked` (why it
-    may not be claimed although it is), and the default stimuli.
+    may not be claimed although it is); the default stimuli; the languages that those asked for are told in.
 
     Raises ProbeError naming what there is, or the command that helps.
     """
@@ -118,8 +122,11 @@ def load(args: argparse.Namespace, paths: Paths, family: Family, audit: Audit) -
         raise ProbeError(
             f"{path} has no finding: no variant that emphasises languages was measured with {family.baseline}"
         )
-    default = str(table.stimuli[table.n.idxmax()])
-    table = curves.only(table, "stimuli", [args.stimuli or default], path)
+    levels = SUMMARY.read(paths, family.name)
+    levels = levels.loc[levels.stimuli.isin(set(table.stimuli))]
+    default = curves.default_stimuli(levels)
+    stimuli = args.stimuli or default
+    table = curves.only(table, "stimuli", [stimuli], path)
     there = list(dict.fromkeys(table.variant))
     wanted = family.chosen(args.variants)
     table = table.loc[table.variant.isin(wanted)]
@@ -127,15 +134,17 @@ def load(args: argparse.Namespace, paths: Paths, family: Family, audit: Audit) -
         raise ProbeError(f"{path} has no variant '{', '.join(wanted)}', only {', '.join(there)}")
     by = audit.by(table)
     significant = ~by.astype(str).str.startswith(NOT_SIGNIFICANT)
-    return table.assign(significant=significant, blocked=by.where(significant, None)), default
+    table = table.assign(significant=significant, blocked=by.where(significant, None))
+    return table, default, curves.told(levels.loc[levels.stimuli == stimuli])
 
 
 def work(args: argparse.Namespace) -> None:
     paths, family, chosen = cli.context(args)
     audit = blocked.load(paths, family)
-    table, default = load(args, paths, family, audit)
+    table, default, languages = load(args, paths, family, audit)
     stimuli = (str(table.stimuli.iloc[0]), default)
-    figure = draw(table, family, audit, style.command(NAME, family, chosen, stimuli=stimuli))
+    command = style.command(NAME, family, chosen, stimuli=stimuli)
+    figure = draw(table, family, audit, command, languages)
     png, _ = style.save(figure, paths.assets(family.name), NAME)
     stand = int((table.significant & table.blocked.isna()).sum())
     print(f"{png}: {stand} of {len(table)} effects are significant and may be claimed")
@@ -143,7 +152,7 @@ def work(args: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
-    parser.add_argument("--stimuli", help="kind of stimuli (default: the largest set measured)")
+    parser.add_argument("--stimuli", help="kind of stimuli (default: a large set, in most languages)")
     return parser
 
 

@@ -59,6 +59,8 @@ def view(results: Results, name: str, chosen: dict[str, Any], look: Theme) -> Vi
     levels = subset(table, variant=chosen["variants"], **measure)
     if levels.empty:
         return View({}, {}, "Not measured: {metric} of {stimuli} at {position}.".format(**measure))
+    if absent := rows.untold(levels, measure["stimuli"], chosen["languages"]):
+        return View({}, {}, absent)
     levels = levels.sort_values(["variant", "language", "state"])
     if concept != AVERAGE:
         levels = _of_concept(results, name, concept, levels)

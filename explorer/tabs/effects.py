@@ -83,6 +83,8 @@ def view(results: Results, name: str, chosen: dict[str, Any], look: Theme) -> Vi
     if effects.empty:
         pair = _pairs(table, family)[chosen["pair"]]
         return View({}, {}, f"Not measured: {pair} as {chosen['contrast']}; there is: {offered}.")
+    if absent := rows.untold(effects, measure["stimuli"], chosen["languages"]):
+        return View({}, {}, absent)
     effects = effects.assign(value=effects["diff"])
     drawn = _draw(family, table, rows.with_hover(effects), chosen, look)
     tables = {"by_state": subset(effects, language=chosen["languages"]), "at_state": effects}

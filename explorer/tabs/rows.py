@@ -9,10 +9,16 @@ from explorer import controls
 from explorer.commitments import names
 from explorer.controls import Control
 from explorer.data import UNAUDITED, Results, claimable
-from probe.conventions import METRIC_LABELS, POSITIONS, PRIMARY_METRIC, PRIMARY_POSITION, metric_label
+from probe.conventions import (
+    LARGE_SETS,
+    METRIC_LABELS,
+    POSITIONS,
+    PRIMARY_METRIC,
+    PRIMARY_POSITION,
+    metric_label,
+)
 from probe.families import Family
-
-LARGE_SETS = ("parallel", "flores")  # many meanings: shown before the few probes
+from probe.languages import LANGUAGES, label
 
 
 def in_order(values: Iterable[Any], order: Iterable[Any]) -> list[str]:
@@ -33,6 +39,14 @@ def measures(table: pd.DataFrame) -> list[Control]:
         controls.one("position", "Position read", positions),
         controls.one("stimuli", "Stimuli", in_order(table.stimuli.dropna().unique(), LARGE_SETS)),
     ]
+
+
+def untold(rows: pd.DataFrame, stimuli: str, languages: Sequence[str]) -> str:
+    """Why there is nothing to draw: the stimuli are in none of the languages chosen; "" where in some."""
+    if rows.language.isin(languages).any():
+        return ""
+    there = ", ".join(map(label, in_order(rows.language.unique(), LANGUAGES)))
+    return f"Not measured: {stimuli} in {', '.join(map(label, languages))}; there is {there}."
 
 
 def with_hover(rows: pd.DataFrame) -> pd.DataFrame:

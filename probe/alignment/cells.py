@@ -23,7 +23,7 @@ from probe.stimuli.manifest import Manifest, Stimulus
 
 log = logging.getLogger(__name__)
 
-KINDS = ("probes", "flores", "parallel")  # what is measured in matched pairs
+KINDS = ("probes", "tico", "flores", "parallel")  # what is measured in matched pairs
 MIN_PAIRS = 5  # fewer are not measured at all; what may be claimed of few is the auditor's to say
 CANDIDATES = 200  # among which the rank of a partner is looked for, where the manifest has so many
 BLOCK_BYTES = 2**24  # of one float64 array; some twelve are alive at once, and more do not stay in a cache

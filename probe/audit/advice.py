@@ -9,6 +9,7 @@ ADVICE: dict[str, str] = {
     "foreign_sentences": "Look at the sentences named and put the right language's file in their place.",
     "untranslated": "Have the sentences named translated: they are the pivot's own text.",
     "repeated": "Keep one of the sentences that share a text; one of the two is probably a wrong translation.",
+    "contradictory": "Compare these lines with their English: about half are wrong, and others of the same file may be.",
     "line_offset": "Line the two files up again: from the line named on, translations stand beside the wrong sentences.",
     "mismatched_pairs_match": "Read the centred cosine: in this space any two sentences are alike.",
     "scale_dependent": "Read the centred cosine: these differences go when each language's mean is taken away.",

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from probe.audit.findings import SEVERITIES, Cell, Claim, Finding, grouped
-from probe.audit.texts import audit_texts
+from probe.audit.texts import audit_texts, gainsaid
 from probe.conventions import ALPHA, PRIMARY_METRIC
 from probe.languages import LANGUAGES, PIVOT
 from probe.stats.inference import ROUNDING
@@ -56,6 +56,7 @@ class Evidence:
     summary       alignment_summary.csv: at least cosine and excess
     effects       variant_effects.csv
     sentences     (kind of stimuli, stimulus id, language, text)
+    sources       kind of stimuli -> where they are from, as the manifest's metadata has it
     """
 
     final_tokens: Mapping[str, Mapping[str, Sequence[int]]] = field(default_factory=dict)
@@ -65,6 +66,7 @@ class Evidence:
     summary: pd.DataFrame | None = None
     effects: pd.DataFrame | None = None
     sentences: Sequence[tuple[str, str, str, str]] = ()
+    sources: Mapping[str, Mapping | None] = field(default_factory=dict)
 
 
 def audit(evidence: Evidence) -> list[Finding]:
@@ -75,6 +77,7 @@ def audit(evidence: Evidence) -> list[Finding]:
         *post_norm_state(evidence.normed, evidence.scores, evidence.post_norm),
         *at_ceiling(evidence.scores),
         *audit_texts(evidence.sentences),
+        *gainsaid(evidence.sources),
     ]
     if evidence.summary is not None:
         findings += mismatched_as_high(evidence.summary)

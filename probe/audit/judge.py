@@ -92,6 +92,7 @@ def _evidence(
         sentences=[
             (kind, s.stimulus_id, s.language, s.text) for kind in cells.KINDS for s in manifest.of_kind(kind)
         ],
+        sources=manifest.metadata.get("sources", {}),
     )
 
 

@@ -5,7 +5,7 @@ Single sentences are named in a finding of low severity; from SPOILT of a langua
 of them, it is of high severity and blocks what is measured on them. SPOILT was set on the first half of
 FLORES-200 (devtest, ten languages), where at most 0.8 % of a language's sentences are taken for another. On
 the second half (at most 0.4 %) and on TICO-19 (nine languages, at most 0.8 %) nothing is blocked but French
-TICO-19, where 9 % have the text of another sentence.
+TICO-19, where 9 % have the text of another sentence: stage 1 drops these, and `gainsaid` says so.
 """
 
 from collections import defaultdict
@@ -107,6 +107,40 @@ def _claim(kind: str, language: str) -> Claim:
     # A pivot that is not what it should be spoils every pair.
     where = {"stimuli": [kind]} | ({} if language == PIVOT else {"language": [language]})
     return Claim(where=where, text=f"anything measured on the {language} sentences of {kind}")
+
+
+def gainsaid(sources: Mapping[str, Mapping | None]) -> list[Finding]:
+    """Lines of a file whose text in a language is that of another line with another English: of two, one is
+    no translation. Stage 1 has dropped both; that the others are right is for a reader to say.
+
+    sources: of the manifest's metadata, kind -> "lines", how many the files have, and "contradictory",
+    language -> which; a kind without these has no such file.
+    """
+    findings = []
+    for kind, source in sources.items():
+        if source is None or "contradictory" not in source:
+            continue
+        for language, names in source["contradictory"].items():
+            n, examples = source["lines"], ", ".join(map(str, names[:SHOWN]))
+            sentence = (
+                f"{len(names)} of {n} {language} lines ({kind}) have the text of another line whose "
+                f"{PIVOT} differs, so that about half are wrong translations; all are dropped: {examples}"
+            )
+            findings.append(
+                Finding(
+                    id=f"contradictory/{kind}/{language}",
+                    severity="low",  # none of them is measured
+                    languages=[language],
+                    variants=[],
+                    evidence={
+                        "sentence": sentence,
+                        "share": round(len(names) / n, 6),
+                        "first": names[:NAMED],
+                    },
+                    blocks=[],
+                )
+            )
+    return findings
 
 
 # Lines that do not belong to each other

@@ -14,7 +14,7 @@ from probe.languages import LANGUAGES, PIVOT
 from probe.stimuli import texts
 
 Category = Literal["symptom", "entity", "action", "severity", "state", "disease"]
-KINDS = ("probes", "flores", "parallel", "edge")
+KINDS = ("probes", "tico", "flores", "parallel", "edge")
 
 
 Groups = dict[str, str | list[str]]
@@ -104,6 +104,14 @@ class ProbeSentence(Stimulus):
         return self.concept_id
 
 
+class TicoSentence(Stimulus):
+    meaning_id: Id  # TICO-19's own, its colon a hyphen: "wiki_20-7"
+
+    @property
+    def meaning(self) -> str:
+        return self.meaning_id
+
+
 class FloresSentence(Stimulus):
     flores_index: int = Field(ge=0)
     topic: str
@@ -154,6 +162,7 @@ class Manifest(BaseModel):
 
     metadata: dict
     probes: list[ProbeSentence] = []
+    tico: list[TicoSentence] = []
     flores: list[FloresSentence] = []
     parallel: list[ParallelSentence] = []
     edge: list[EdgeCase] = []

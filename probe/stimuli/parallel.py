@@ -5,7 +5,7 @@ whose line i is "document:number", as TICO-19 has it.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,58 +19,87 @@ GROUPS, IDS = "groups", "ids"  # the files' stems, the first where both are ther
 
 
 @dataclass(frozen=True)
+class Kept:
+    """lines: those that can be stimuli, from 0; dropped: why -> lines; contradictory: language -> the lines
+    whose text in it is another's, too."""
+
+    lines: list[int]
+    dropped: dict[str, list[int]]
+    contradictory: dict[str, list[int]]
+
+
+@dataclass(frozen=True)
 class Corpus:
     """sentences: (line, language) in the order of the lines; dropped: why -> how many lines; contradictory:
-    language -> how many of these; files: name -> sha256; grouped: whether lines have a document."""
+    language -> the numbers of these, from 1; n: lines of a file; files: name -> sha256; grouped: whether
+    lines have a document."""
 
     sentences: list[ParallelSentence]
     dropped: dict[str, int]
-    contradictory: dict[str, int]
+    contradictory: dict[str, list[int]]
+    n: int
     files: dict[str, str]
     grouped: bool
 
 
-def read(folder: Path) -> Corpus:
-    """The lines that say something in every language; `meaning_id` is the line number, from 1.
+def keep(lines: Mapping[str, Sequence[str]]) -> Kept:
+    """The lines that say something in every language, and which no other line gainsays or says too.
 
-    Dropped in all languages are lines that hold no letter or digit in some language ("blank"); those whose
-    text in some language, typography aside, is that of another line with another English, since one of the
-    two is no translation and which one cannot be told ("contradictory"); and what repeats an earlier line
-    ("duplicate"). Raises ProbeError where a file is not named after one of the ten languages, is not UTF-8,
-    or is longer than another; where English is missing or alone; and where nothing is left.
+    lines: language -> as many texts, English among them. Dropped in all languages are those that hold no
+    letter or digit in some language ("blank"); those whose text in some language, typography aside, is that
+    of another line with another English, since one of the two is no translation and which one cannot be told
+    ("contradictory"); and what repeats an earlier line ("duplicate").
     """
-    lines, groups, files = _lines(folder)
     rows = enumerate(zip(*lines.values(), strict=True))
     told = [number for number, texts in rows if all(map(says_something, texts))]
     forms = {code: {number: folded(own[number]) for number in told} for code, own in lines.items()}
-    contradictory = {code: found for code in lines if (found := _contradictory(forms[PIVOT], forms[code]))}
-    doubtful = set().union(*contradictory.values())
-    seen: dict[str, set[str]] = {code: set() for code in lines}
-    sentences, kept = [], 0
+    found = {code: _contradictory(forms[PIVOT], forms[code]) for code in lines}
+    doubtful = set().union(*found.values())
+    seen: set[tuple[str, str]] = set()
+    kept, repeated = [], []
     for number in told:
-        if number in doubtful or any(forms[code][number] in seen[code] for code in lines):
+        if number in doubtful:
             continue
-        kept += 1
-        for code, own in lines.items():
-            seen[code].add(forms[code][number])
-            sentences.append(
-                ParallelSentence(
-                    stimulus_id=f"parallel_{code}_{number + 1:05d}",
-                    language=code,
-                    text=own[number],
-                    meaning_id=str(number + 1),
-                    groups={"document": groups[number]} if groups else {},
-                )
-            )
-    if not sentences:
+        said = {(code, forms[code][number]) for code in lines}
+        if said & seen:
+            repeated.append(number)
+        else:
+            kept.append(number)
+            seen |= said
+    blank = sorted(set(range(len(lines[PIVOT]))) - set(told))
+    dropped = {"blank": blank, "contradictory": sorted(doubtful), "duplicate": repeated}
+    return Kept(kept, dropped, {code: sorted(own) for code, own in found.items() if own})
+
+
+def read(folder: Path) -> Corpus:
+    """The lines that `keep` leaves; `meaning_id` is the line number, from 1.
+
+    Raises ProbeError where a file is not named after one of the ten languages, is not UTF-8, or is longer
+    than another; where English is missing or alone; and where nothing is left.
+    """
+    lines, groups, files = _lines(folder)
+    kept = keep(lines)
+    if not kept.lines:
         raise ProbeError(f"{folder}: no line says something in all of {', '.join(lines)}")
-    dropped = {
-        "blank": len(lines[PIVOT]) - len(told),
-        "contradictory": len(doubtful),
-        "duplicate": len(told) - len(doubtful) - kept,
-    }
-    counts = {code: len(found) for code, found in contradictory.items()}
-    return Corpus(sentences, dropped, counts, files, bool(groups))
+    sentences = [
+        ParallelSentence(
+            stimulus_id=f"parallel_{code}_{number + 1:05d}",
+            language=code,
+            text=own[number],
+            meaning_id=str(number + 1),
+            groups={"document": groups[number]} if groups else {},
+        )
+        for number in kept.lines
+        for code, own in lines.items()
+    ]
+    dropped = {why: len(of) for why, of in kept.dropped.items()}
+    contradictory = {code: [number + 1 for number in of] for code, of in kept.contradictory.items()}
+    return Corpus(sentences, dropped, contradictory, len(lines[PIVOT]), files, bool(groups))
+
+
+def document(name: str) -> str:
+    """Of an id "document:number"; the id itself where it has no number."""
+    return name.rpartition(":")[0] or name
 
 
 def _contradictory(english: Mapping[int, str], forms: Mapping[int, str]) -> set[int]:
@@ -100,7 +129,7 @@ def _lines(folder: Path) -> tuple[dict[str, list[str]], list[str] | None, dict[s
         )
     groups = lines.pop(about[0].stem) if about else None
     if groups and about[0].stem == IDS:
-        groups = [name.rpartition(":")[0] or name for name in groups]
+        groups = [document(name) for name in groups]
     if groups and "" in groups:
         raise ProbeError(f"{about[0]}, line {groups.index('') + 1}: empty")
     return lines, groups, {path.name: digest(contents[path.stem]) for path in files}

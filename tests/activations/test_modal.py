@@ -29,7 +29,7 @@ def root(tmp_path) -> Path:
     """nano-aya itself, with a manifest of 20 probes and 30 parallel sentences: 5 shards."""
     manifest = json.loads((REPOSITORY / "organism" / "stimulus_manifest.json").read_text())
     manifest["probes"], manifest["parallel"] = manifest["probes"][:20], manifest["parallel"][:30]
-    manifest["edge"] = []
+    manifest["tico"] = manifest["edge"] = []
     path = tmp_path / "root" / "organism" / "stimulus_manifest.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(manifest, ensure_ascii=False))
@@ -329,7 +329,9 @@ def test_the_image_has_what_the_remote_functions_import_and_nothing_private():
     ignored = ~modal.FilePatternMatcher(*modal_config.SENT, *modal_config.UNSENT)
     imported = [Path(m.__file__) for m in list(sys.modules.values()) if getattr(m, "__file__", None)]
     ours = {path.relative_to(REPOSITORY) for path in imported if path.is_relative_to(REPOSITORY)}
-    needed = {path for path in ours if path.parts[0] not in (".venv", "tests", "viz", "explorer", "bench", "docs")}
+    needed = {
+        path for path in ours if path.parts[0] not in (".venv", "tests", "viz", "explorer", "bench", "docs")
+    }
     assert Path("probe/activations/run.py") in needed
     weights = [p.relative_to(REPOSITORY) for p in (REPOSITORY / "organism").glob("*/model.safetensors")]
     assert len(weights) == 5

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
+from probe.audit.advice import advice
 from probe.audit.checks import Evidence, audit
 from probe.audit.findings import blocked
-from probe.audit.texts import Offset, audit_texts, line_offset, shifted_lines
+from probe.audit.texts import Offset, audit_texts, gainsaid, line_offset, shifted_lines
 from probe.languages import LANGUAGES
 from probe.paths import REPOSITORY, Paths
+from probe.stimuli import tico
 from probe.stimuli.manifest import load_concepts, load_manifest, probe_sentences
 
 SHARED = REPOSITORY.parent / "shared"
@@ -118,30 +120,50 @@ def of_folder(kind: str, files: dict, part=slice(None)) -> list[tuple]:
     ]
 
 
-def tico() -> list[tuple]:
-    files = {code: SHARED / "tico19" / f"{code}.txt" for code in LANGUAGES}
-    return of_folder("tico", {code: path for code, path in files.items() if path.exists()})
+DEVTEST = SHARED / "flores200_dataset" / "devtest"
 
 
-needs_shared = pytest.mark.skipif(not (SHARED / "tico19").exists(), reason="not beside the repository")
-
-
-@needs_shared
+@pytest.mark.skipif(not DEVTEST.exists(), reason="not beside the repository")
 def test_true_sentences_are_not_blocked():
-    """The half of FLORES-200 that no threshold has seen, and TICO-19."""
-    folder = SHARED / "flores200_dataset" / "devtest"
-    files = {code: folder / f"{language.flores}.devtest" for code, language in LANGUAGES.items()}
+    """The half of FLORES-200 that no threshold has seen."""
+    files = {code: DEVTEST / f"{language.flores}.devtest" for code, language in LANGUAGES.items()}
     assert not high(of_folder("flores", files, slice(506, None)))
-    found = audit_texts(tico())
-    assert [f.id for f in found if f.severity == "high"] == ["repeated/tico/fr"]
-    assert max(f.evidence["share"] for f in found if f.id.startswith("foreign")) < 0.02
 
 
-@needs_shared
-def test_the_copies_in_french_tico_are_found():
-    finding = high(tico())["repeated/tico/fr"]
+@pytest.fixture(scope="module")
+def of_tico():
+    """What is found in all lines of TICO-19, as it was published."""
+    lines = tico.read().lines
+    texts = [(code, i, text) for code, own in lines.items() for i, text in enumerate(own)]
+    return audit_texts(("tico", f"tico_{code}_{i}", code, text) for code, i, text in texts)
+
+
+def test_of_tico_french_alone_is_blocked_for_its_copies(of_tico):
+    (finding,) = (finding for finding in of_tico if finding.severity == "high")
+    assert finding.id == "repeated/tico/fr"
+    assert max(f.evidence["share"] for f in of_tico if f.id.startswith("foreign")) < 0.02
     assert finding.evidence["share"] * 2600 == pytest.approx(2 * 122, abs=0.5)
     assert blocked({"stimuli": "tico", "language": "fr"}, [finding]) == finding
+
+
+def test_what_the_rule_chooses_of_tico_is_not_blocked():
+    chosen = [("tico", s.stimulus_id, s.language, s.text) for s in tico.chosen(200)]
+    assert not high(chosen)
+    assert {f.id.split("/")[0] for f in audit_texts(chosen)} <= {"foreign_sentences"}
+
+
+def test_lines_that_stage_1_dropped_are_named_and_block_nothing():
+    sources = {
+        "probes": {"file": "probes.json"},
+        "flores": None,
+        "parallel": {"lines": 80, "contradictory": {"fr": [3, 4, 9, 12]}},
+    }
+    (finding,) = gainsaid(sources)
+    assert (finding.id, finding.severity, finding.blocks) == ("contradictory/parallel/fr", "low", [])
+    assert "4 of 80 fr lines (parallel)" in finding.evidence["sentence"]
+    assert (finding.evidence["share"], finding.evidence["first"]) == (0.05, [3, 4, 9, 12])
+    assert audit(Evidence(sources=sources)) == [finding]
+    assert advice(finding.id)
 
 
 # No translation, and copies

@@ -145,6 +145,27 @@ def test_a_metric_has_the_label_that_it_has_everywhere(tab, results):
     assert "xsim error" not in dict(control.choices)
 
 
+@pytest.mark.parametrize(
+    ("tab", "table", "asked"), [(curves, SUMMARY, {}), (effects, EFFECTS, {"pair": "fire-base"})]
+)
+def test_a_language_that_stimuli_are_not_told_in_is_said_and_not_drawn(copy, tab, table, asked):
+    """TICO-19 has no Yoruba."""
+
+    def with_tico(rows: pd.DataFrame) -> pd.DataFrame:
+        told = rows.query("stimuli == 'probes' and language != 'yo'").assign(stimuli="tico")
+        return pd.concat([rows.query("stimuli != 'tico'"), told], ignore_index=True)
+
+    rewrite(copy, table, with_tico)
+    results = Results(copy, first=FAMILY)
+    view = seen(tab, results, stimuli="tico", languages=["yo"], **asked)
+    assert not view.figures
+    assert view.note.startswith("Not measured: tico in Yoruba (yo); there is Hindi (hi), ")
+    view = seen(tab, results, stimuli="tico", languages=["yo", "hi"], **asked)
+    assert set(view.tables["by_state"].language) == {"hi"}
+    assert "yo" not in set(view.tables["at_state"].language)
+    assert "Yoruba" not in view.figures["at_state"].figure.to_json()
+
+
 # What must not be claimed
 
 

@@ -87,7 +87,7 @@ def test_a_failure_whose_closeness_rose_is_not_significant(with_commitments):
 
 def test_the_stage_writes_failures_with_their_evidence_and_edge_cases(with_commitments, monkeypatch, capsys):
     monkeypatch.setattr("probe.stimuli.flores.find", lambda cache: (None, []))
-    assert build_stimuli.main(["--family", "tiny", "--root", str(with_commitments)]) == 0
+    assert build_stimuli.main(["--family", "tiny", "--root", str(with_commitments), "--tico", "none"]) == 0
     extract(with_commitments)
     assert run(with_commitments) == 0
     out = with_commitments / "results" / "tiny"

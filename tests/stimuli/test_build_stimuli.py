@@ -18,14 +18,14 @@ import pytest
 
 import build_stimuli
 from organism import corpus
+from probe.audit.checks import Evidence, audit
 from probe.errors import ProbeError
 from probe.languages import LANGUAGES, TARGETS
 from probe.paths import REPOSITORY
-from probe.stimuli import flores
+from probe.stimuli import flores, tico
 from probe.stimuli.manifest import load_manifest
 
 OFFICIAL = REPOSITORY.parent / "shared" / "flores200_dataset"
-TICO = REPOSITORY.parent / "shared" / "tico19"
 needs_official = pytest.mark.skipif(not OFFICIAL.exists(), reason="FLORES-200 is not beside the repository")
 
 # English sentence and topics of a FLORES-200 in small; index 2 and 5 are traps for word boundaries.
@@ -122,7 +122,7 @@ def test_probes_and_flores_make_a_manifest_that_loads(root, small, capsys):
     assert all(s.groups == {"case": s.reference_id} for s in manifest.edge)
     last_line = capsys.readouterr().out.splitlines()[-1]
     assert str(root / "data" / "stimulus_manifest.json") in last_line
-    assert "20 probes, 40 flores" in last_line
+    assert "20 probes, 900 tico, 40 flores" in last_line
 
 
 def test_the_same_inputs_give_the_same_bytes_and_name_no_folder_of_this_machine(root, small):
@@ -134,7 +134,7 @@ def test_the_same_inputs_give_the_same_bytes_and_name_no_folder_of_this_machine(
     assert path.read_bytes() == first
     assert str(root).encode() not in first
     metadata = json.loads(first)["metadata"]
-    assert metadata["counts"] == {"probes": 20, "flores": 40, "parallel": 0, "edge": 96}
+    assert metadata["counts"] == {"probes": 20, "tico": 900, "flores": 40, "parallel": 0, "edge": 96}
     assert metadata["sources"]["flores"]["licence"] == "CC-BY-SA-4.0"
     assert metadata["sources"]["flores"]["selected_by"] == {"topic": 2, "keyword": 1, "fill": 1}
     probes = (root / "data" / "concept_probes.json").read_bytes()
@@ -317,7 +317,7 @@ def plus_tables() -> dict[tuple[str, str | None], dict[str, list]]:
     }
 
 
-def test_without_any_source_the_probes_stand_alone_and_one_message_says_why(root, caplog):
+def test_without_any_source_there_is_no_flores_and_one_message_says_why(root, caplog):
     assert run(root) == 0
     manifest = manifest_of(root)
     assert len(manifest.probes) == 20
@@ -625,7 +625,8 @@ def test_blank_and_repeated_lines_are_dropped_in_all_languages_and_counted(root,
     assert [s.meaning_id for s in manifest.parallel if s.language == "en"] == ["4", "6", "8"]
     source = manifest.metadata["sources"]["parallel"]
     assert source["dropped"] == {"blank": 2, "contradictory": 2, "duplicate": 1}
-    assert source["contradictory"] == {"sw": 2}
+    assert source["contradictory"] == {"sw": [1, 5]}
+    assert source["lines"] == 8
     assert "2 blank, 2 contradictory, 1 duplicate" in caplog.text
     assert "sw: 2 lines say what another says whose English differs" in caplog.text
 
@@ -663,15 +664,32 @@ def test_lines_that_belong_together_say_so(root, parallel, caplog, name, content
     assert "independent" not in caplog.text
 
 
-@pytest.mark.skipif(not TICO.exists(), reason="TICO-19 is not beside the repository")
-def test_tico_comes_with_its_documents_and_without_its_contradictions(root):
-    assert run(root, "--flores", "none", "--parallel", str(TICO)) == 0
+@pytest.fixture
+def raw_tico(tmp_path) -> Path:
+    """TICO-19 as it was published, a file for each language, from the embedded one."""
+    folder, corpus = tmp_path / "tico19", tico.read()
+    folder.mkdir()
+    for name, lines in {"ids": corpus.ids, **corpus.lines}.items():
+        (folder / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return folder
+
+
+def test_tico_as_a_parallel_corpus_comes_with_its_documents_and_its_wrong_lines_are_found(root, raw_tico):
+    """The auditor names them, although what is measured is without them."""
+    assert run(root, "--flores", "none", "--parallel", str(raw_tico)) == 0
     manifest = manifest_of(root)
     documents = [s.groups["document"] for s in manifest.parallel if s.language == "en"]
     assert len(set(documents)) == 31
     source = manifest.metadata["sources"]["parallel"]
-    assert source["contradictory"]["fr"] == 2 * 121
     assert len(documents) == 2600 - sum(source["dropped"].values())
+    found = audit(Evidence(sources=manifest.metadata["sources"]))
+    of = {finding.id: finding for finding in found}
+    assert {"contradictory/parallel/fr", "contradictory/tico/fr"} <= of.keys()
+    french = of["contradictory/parallel/fr"]
+    assert "242 of 2600 fr lines (parallel)" in french.evidence["sentence"]
+    assert french.evidence["share"] == pytest.approx(2 * 121 / 2600)
+    twice = {f"{number}" for number in french.evidence["first"]}
+    assert not twice & {s.meaning_id for s in manifest.parallel}
 
 
 def test_only_a_line_feed_ends_a_line(root, parallel):
