@@ -196,7 +196,7 @@ def measured_matrix(
     whole = pd.concat(tables, ignore_index=True)
     layers = [column for column in whole if str(column).endswith("_layer")]
     rest = [column for column in whole if str(column).endswith("_calibrated")]
-    return whole[["stimuli", "concept_id", "concept", "language", *layers, *rest]]
+    return whole.reindex(columns=["stimuli", "concept_id", "concept", "language", *layers, *rest])
 
 
 def of_probes(table: pd.DataFrame) -> pd.DataFrame:
