@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from probe import curves
-from probe.alignment.commitment import CALIBRATED, CONSECUTIVE, COSINE, held_level, of_probes
+from probe.alignment.commitment import CALIBRATED, CONSECUTIVE, COSINE, SHARE, held_level, of_probes
 from probe.conventions import PRIMARY_METRIC
 from probe.errors import ProbeError
 from probe.families import Family
