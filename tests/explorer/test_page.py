@@ -112,7 +112,7 @@ def test_thirty_effects_are_those_of_the_file(results):
 
 def test_the_cells_drawn_and_the_share_are_what_commits(results):
     """That the states are right: test_mcp.py, against a slow loop."""
-    view = seen(commitment, results, threshold=0.56, run=2, start=1)
+    view = seen(commitment, results, criterion="cosine", threshold=0.56, run=2, start=1)
     table = view.tables["cells"]
     table["word"] = table.state.astype(object).where(table.state.notna(), "–").astype(str)
     for variant, trace in zip(dict.fromkeys(table.variant), view.figures["cells"].figure.data, strict=True):
@@ -181,7 +181,7 @@ def test_a_peak_that_must_not_be_claimed_is_not_solid(results):
 
 
 def test_only_a_commitment_that_may_be_claimed_is_bold(results):
-    view = seen(commitment, results, threshold=0.3, run=2)
+    view = seen(commitment, results, criterion="cosine", threshold=0.3, run=2)
     text = [word for trace in view.figures["cells"].figure.data for row in trace.text for word in row]
     cells = view.tables["cells"]
     assert sum(word.startswith("<b>") for word in text) == (claimable(cells) & cells.state.notna()).sum()
