@@ -522,7 +522,7 @@ def test_blocked_commitments_are_struck_through(root):
 
 
 def write_calibrated(root) -> pd.DataFrame:
-    """The matrix with both criteria, of two kinds of stimuli; French was not measured. Returns the probes'."""
+    """The matrix with both criteria, of two kinds; French was not measured. Returns the probes'."""
     folder = root / "results" / "toy"
     matrix = pd.read_csv(folder / "commitment_matrix.csv")
     matrix.insert(0, "stimuli", "probes")
