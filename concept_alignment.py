@@ -26,7 +26,7 @@ from probe import cli, files, tables
 from probe.activations.opening import open_stores, provenance
 from probe.alignment import concept_map
 from probe.alignment import untrained as untrained_networks
-from probe.alignment.commitment import CONSECUTIVE, THRESHOLD, commitment_layer, commitment_matrix
+from probe.alignment.commitment import CONSECUTIVE, THRESHOLD, commitment_layer
 from probe.alignment.measure import Measurement, measure
 from probe.audit import findings, reanalysis
 from probe.audit.door import claimable
@@ -41,7 +41,9 @@ __all__ = ["commitment_layer", "main"]
 
 def parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
-    parser.add_argument("--threshold", type=float, default=THRESHOLD, help="cosine that counts (%(default)s)")
+    parser.add_argument(
+        "--threshold", type=float, default=THRESHOLD, help="a cosine that commits (%(default)s)"
+    )
     parser.add_argument(
         "--consecutive", type=int, default=CONSECUTIVE, help="states it must hold for (%(default)s)"
     )
@@ -82,8 +84,7 @@ def work(args: argparse.Namespace) -> None:
         measured = measure(stores, manifest, family)
         judged = judge(measured, stores, manifest, family, untrained_networks.read(paths, family.name))
         judged.tables.update(concept_map.tables(stores, manifest))
-    concepts = {probe.concept_id: probe.concept for probe in manifest.probes}
-    commitments = commitment_matrix(measured.curves, concepts, args.threshold, args.consecutive)
+    commitments = measured.commitments(manifest, args.threshold, args.consecutive)
     params = {
         "threshold": args.threshold,
         "consecutive": args.consecutive,

@@ -2,14 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from explorer.data import CURVES, MATRIX, SUMMARY, UNAUDITED, Results, subset
-from probe.alignment.commitment import commitment_states, held_levels
+from explorer.data import CURVES, MATRIX, SENSITIVITY, SUMMARY, UNAUDITED, Results, subset
+from probe.alignment.commitment import (
+    CALIBRATED,
+    CONSECUTIVE,
+    SHARE,
+    commitment_states,
+    held_levels,
+    of_probes,
+)
 from probe.audit import door
+from probe.conventions import PRIMARY_METRIC, PRIMARY_POSITION
 from probe.errors import ProbeError
 from probe.tables import SUMMARY as LEVELS
 
@@ -36,7 +45,7 @@ def names(results: Results, family: str) -> dict[str, str]:
     """Concept id -> its name; nothing where the file that it takes is not there."""
     if not results.has(family, MATRIX):
         return {}
-    table = results.table(family, MATRIX)
+    table = of_probes(results.table(family, MATRIX))
     return dict(zip(table.concept_id.astype(str), table.concept.astype(str), strict=True))
 
 
@@ -72,16 +81,53 @@ def commitments(
     table.insert(2, "concept", [named.get(concept, concept) for concept in table.concept_id])
     states = pd.Series(rule.states(values).ravel()).replace(np.inf, np.nan).astype("Int64")
     table = table.assign(state=states, held=rule.held(values).ravel())
-    return table.assign(**_judged(results, family, table))
+    return table.assign(**_judged(results, family, table, _levels(results, family)))
 
 
-def _judged(results: Results, family: str, cells: pd.DataFrame) -> dict[str, Any]:
-    """Verdict and reason of each cell that commits; none of one that does not, for it claims nothing."""
+def rates(results: Results, family: str, **wanted: Any) -> pd.DataFrame:
+    """Rows of commitment_sensitivity.csv by the calibrated criterion, at its own share and run: how many
+    meanings of each kind commit, and the chance of it. Empty where that was not measured."""
+    if not results.has(family, SENSITIVITY):
+        return pd.DataFrame()
+    table = results.table(family, SENSITIVITY)
+    if "criterion" not in table:
+        return pd.DataFrame()
+    rule = {"criterion": CALIBRATED, "threshold": SHARE, "consecutive": CONSECUTIVE}
+    return subset(table, **rule, **wanted).astype({"variant": str, "language": str, "stimuli": str})
+
+
+def calibrated(
+    results: Results, family: str, variants: Sequence[str], languages: Sequence[str]
+) -> pd.DataFrame:
+    """As `commitments`, by the calibrated criterion; `held` is missing, and in its place stands by_cosine,
+    the state by the original's. A cell that was not measured is left out; empty where none was."""
+    measured = rates(results, family, stimuli="probes", variant=list(variants), language=list(languages))
+    if measured.empty or not results.has(family, MATRIX):
+        return pd.DataFrame()
+    matrix = of_probes(results.table(family, MATRIX)).astype({"concept_id": str, "concept": str})
+    parts, there = [], set(zip(measured.variant, measured.language, strict=True))
+    for variant, language in (pair for pair in product(variants, languages) if pair in there):
+        own = matrix.loc[matrix.language == language, ["concept_id", "concept"]]
+        layers = {"state": f"{variant}_calibrated", "by_cosine": f"{variant}_layer"}
+        states = {name: matrix.loc[own.index, column] for name, column in layers.items()}
+        parts.append(own.assign(variant=variant, language=language, **states))
+    table = pd.concat(parts, ignore_index=True)
+    table = table.reindex(columns=["variant", "concept_id", "concept", "language", "state", "by_cosine"])
+    if not results.has(family, SUMMARY):
+        return table.assign(verdict=door.BLOCKED, reason=UNAUDITED)
+    where = {"stimuli": "probes", "position": PRIMARY_POSITION, "metric": PRIMARY_METRIC}
+    levels = subset(results.table(family, SUMMARY), **where)
+    return table.assign(**_judged(results, family, table, levels))
+
+
+def _judged(results: Results, family: str, cells: pd.DataFrame, levels: pd.DataFrame) -> dict[str, Any]:
+    """Verdict and reason of each cell that commits, those of the level at its state; none of one that does
+    not, for it claims nothing."""
     unknown = {"verdict": door.BLOCKED, "reason": UNAUDITED}
     if not results.has(family, SUMMARY):
         return unknown
     key = ["variant", "language", "state"]
-    levels = _levels(results, family).astype(dict.fromkeys((*key[:2], *unknown), object)).set_index(key)
+    levels = levels.astype(dict.fromkeys((*key[:2], *unknown), object)).set_index(key)
     states = cells["state"].fillna(-1).astype(int)
     wanted = pd.MultiIndex.from_arrays([cells["variant"], cells["language"], states])
     at = {name: levels[name].reindex(wanted, fill_value=value) for name, value in unknown.items()}

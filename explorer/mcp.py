@@ -17,9 +17,9 @@ from typing import Any, Literal
 import pandas as pd
 
 from explorer import answers
-from explorer.commitments import Rule, commitments, nulls
+from explorer.commitments import Rule, calibrated, commitments, nulls, rates
 from explorer.controls import LONGEST_TEXT
-from explorer.data import AUDIT, CURVES, EFFECTS, MATRIX, PEAKS, SUMMARY, Results, subset
+from explorer.data import AUDIT, CURVES, EFFECTS, MATRIX, PEAKS, SENSITIVITY, SUMMARY, Results, subset
 from probe.alignment.commitment import CONSECUTIVE, THRESHOLD
 from probe.audit import findings
 from probe.audit.findings import SEVERITIES, Finding
@@ -193,15 +193,20 @@ class Tools:
         variant: str | None = None,
         language: str | None = None,
     ) -> dict:
-        """From which state on the probes' concepts commit to English, by a threshold of your choice.
+        """From which state on concepts commit to English: against rivals, and by a cosine of your choice.
 
-        A concept commits at the first state from which its raw cosine to English stays at or above threshold
-        for that many consecutive states; null is never, and counts in each n and median. Per variant and
-        language: committed of n, fraction and its Wilson 95 % interval, ci_low to ci_high; censored_median,
-        the state by which half have committed, median_ci_low to median_ci_high over concepts; null_state, at
-        which the mean of mismatched pairs commits by the same rule: where it does, commitment says little;
+        calibrated comes first: per variant, language and kind of stimuli how many meanings commit, their pair
+        beating 95 % of its rivals (all other sentences of either language) for 3 states, or the share in
+        required where that is more; chance is the share of permuted pairs that do. It is empty where it was
+        not measured. languages is by cosine, the original's criterion, of the probes: a concept commits at
+        the first state from which its raw cosine to English stays at or above threshold for that many
+        consecutive states; null is never, and counts in each n and median. Per variant and language:
+        committed of n, fraction and its Wilson 95 % interval, ci_low to ci_high; censored_median, the state
+        by which half have committed, median_ci_low to median_ci_high over concepts; null_state, at which the
+        mean of mismatched pairs commits by the same rule: where it does, commitment says little;
         not_claimable, how many commitments must not be claimed. There is no p and no q. With a language,
-        concepts has each concept by variant: state, held (the highest threshold it meets), reason why not.
+        concepts has each concept by variant: state, held (the highest threshold it meets), reason why not,
+        and calibrated_concepts the same against rivals.
         Example: commitment(family="nano-aya", threshold=0.5, consecutive=2, language="hi").
 
         Args:
@@ -220,11 +225,19 @@ class Tools:
         cells = commitments(results, family, variants, languages, rule)
         by = answers.by_language(cells, nulls(results, family, variants, languages), rule)
         asked = {"family": family, "variant": variant, "language": language, **vars(rule)}
-        answer = {"asked": asked, "position": curves.position, **answers.bounded("languages", by)}
+        against = rates(results, family, variant=variants, language=languages)
+        same = ("criterion", "position", "metric", "threshold", "consecutive")
+        told = answers.records(against, same) if len(against) else []
+        answer = {"asked": asked, "position": curves.position, "calibrated": told[: answers.MAX_ROWS]}
+        answer |= answers.bounded("languages", by)
         if language is not None:
+            rivals = calibrated(results, family, variants, languages)
+            named = answers.records(rivals, ["language"]) if len(rivals) else []
+            answer["calibrated_concepts"] = named[: answers.MAX_ROWS]
             concepts = answers.bounded("concepts", answers.records(cells, ["language"]))
             answer |= {"concepts": concepts["concepts"], "concepts_left_out": concepts["left_out"]}
-        return answer | self._sources(family, (CURVES, SUMMARY, MATRIX, AUDIT), cells["reason"])
+        files = (CURVES, SUMMARY, MATRIX, *([SENSITIVITY] if told else []), AUDIT)
+        return answer | self._sources(family, files, cells["reason"])
 
     def audit(self, family: str, finding: str | None = None) -> dict:
         """What can fake alignment in these results, as the auditor found it, the most severe first.

@@ -187,14 +187,17 @@ CONFOUNDERS = Table(
     "confounders", "tokens, overlap and the shape of the space", text="variant stimuli position quantity",
     languages="language", numbers=f"value {INTERVAL}", whole="state n", empty=f"language state {INTERVAL}",
 )
-COMMITMENT = Table(
-    "commitment_matrix", "the state at which a concept commits", text="concept_id concept",
-    languages="language", whole="{variant}_layer {variant}_calibrated",
+COMMITMENT = Table(  # published curves are of probes alone and know no rivals: the first and the last lack
+    "commitment_matrix", "the state at which a concept commits", text="stimuli concept_id concept",
+    languages="language", whole="{variant}_layer {variant}_calibrated", optional="stimuli",
 )
-SENSITIVITY = Table(  # start: the first state that counts, of published curves alone
-    "commitment_sensitivity", "commitment by threshold and run", text="variant position metric",
-    languages="language", numbers=f"threshold fraction {INTERVAL}",
-    whole="consecutive committed n censored_median start", empty="censored_median", optional="start",
+SENSITIVITY = Table(  # start: the first state that counts, of published curves alone, which lack the rest
+    "commitment_sensitivity", "commitment by criterion, threshold and run",
+    text="criterion variant stimuli position metric", languages="language",
+    numbers=f"threshold fraction {INTERVAL} required chance",
+    whole="consecutive committed n censored_median rivals start",
+    empty="censored_median required chance rivals",
+    optional="criterion stimuli required chance rivals start",
 )
 MAP = Table(
     "concept_map", "concepts in a plane", text="variant concept_id", languages="language",

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from explorer import controls
+from explorer.commitments import calibrated, rates
 from explorer.controls import Control
 from explorer.data import CURVES, PEAKS, SENSITIVITY, SUMMARY, Results, each, subset
 from explorer.plots import look as looks
@@ -14,7 +15,7 @@ from explorer.plots.forest import forest
 from explorer.plots.look import Drawn, Theme, View
 from explorer.plots.states import Extra, Series
 from explorer.tabs import rows
-from probe.alignment.commitment import CONSECUTIVE, THRESHOLD, commitment_layer
+from probe.alignment.commitment import CONSECUTIVE, COSINE, SHARE, THRESHOLD, commitment_layer, of_probes
 from probe.audit import door
 from probe.conventions import PRIMARY_METRIC, PRIMARY_POSITION, metric_label
 from probe.errors import ProbeError
@@ -34,8 +35,10 @@ AVERAGE = "average"
 SHOWN = ("sw", "hi", "am")  # the languages of the original study's figure
 STORED = {"stimuli": "probes", "position": PRIMARY_POSITION, "metric": "cosine"}  # of single sentences
 PEAK, NORMED = "peak, with interval", "after the final norm"
+AGAINST = f"commits: beats {SHARE:.0%} of its rivals"
 COMMITMENT = f"commits: {THRESHOLD:g} for {CONSECUTIVE} states"
-SYMBOLS = {PEAK: ("star", 12), COMMITMENT: ("line-ns", 20), NORMED: (None, 9)}  # None: the variant's own
+# None: the variant's own
+SYMBOLS = {PEAK: ("star", 12), AGAINST: ("line-ns", 20), COMMITMENT: ("line-ne", 12), NORMED: (None, 9)}
 
 
 def settings(results: Results, name: str) -> list[Control]:
@@ -93,6 +96,7 @@ def _marked(
 ) -> dict[str, pd.DataFrame]:
     """What stands beside the curves: mark -> rows of variant, language, x, y, hover, verdict, reason."""
     marked = {COMMITMENT: _commitments(results, name, concept, measure, levels)}
+    marked[AGAINST] = _against_rivals(results, name, concept, measure, levels)
     if concept == AVERAGE and results.has(name, PEAKS):
         marked[PEAK] = _peaks(subset(results.table(name, PEAKS), **measure), levels)
     if measure == STORED:
@@ -134,12 +138,42 @@ def _commitments(
             cells.append((variant, language, commitment_layer(own.value.to_numpy()), "commits at state"))
     elif measure["stimuli"] == "probes" and results.has(name, SENSITIVITY):
         rule = {"threshold": THRESHOLD, "consecutive": CONSECUTIVE}
-        table = subset(results.table(name, SENSITIVITY), **rule)
+        table = of_probes(subset(results.table(name, SENSITIVITY), **rule))
+        table = subset(table, criterion=COSINE) if "criterion" in table else table
         for row in each(subset(table, position=measure["position"], metric=measure["metric"])):
             state = None if pd.isna(row.censored_median) else int(row.censored_median)
             cells.append((row.variant, row.language, state, f"{row.committed} of {row.n} commit; median"))
     made = [(v, k, state, f"{words} {state}") for v, k, state, words in cells if state is not None]
     return _placed(pd.DataFrame(made, columns=["variant", "language", "x", "hover"]), levels)
+
+
+def _against_rivals(
+    results: Results, name: str, concept: str, measure: dict[str, str], levels: pd.DataFrame
+) -> pd.DataFrame:
+    """The same by the calibrated criterion, which is of the primary position; may be claimed what may be of
+    the primary measure there."""
+    cells, at = [], {key: measure[key] for key in ("stimuli", "position")}
+    if at["position"] != PRIMARY_POSITION:
+        return pd.DataFrame()
+    pairs = set(_cells(levels))
+    if concept != AVERAGE:
+        variants, languages = (list(dict.fromkeys(each)) for each in zip(*pairs, strict=True))
+        table = calibrated(results, name, variants, languages)
+        for row in each(table.loc[table.concept_id == concept] if len(table) else table):
+            cells.append((row.variant, row.language, row.state, f"beats its rivals from state {row.state}"))
+    else:
+        for row in each(rates(results, name, stimuli=at["stimuli"])):
+            told = f"{row.committed} of {row.n} beat their rivals (chance {row.chance:.0%}); median"
+            state = row.censored_median
+            cells.append((row.variant, row.language, state, f"{told} {state}"))
+    made = [cell for cell in cells if not pd.isna(cell[2]) and cell[:2] in pairs]
+    marks = pd.DataFrame(made, columns=["variant", "language", "x", "hover"])
+    claims = subset(results.table(name, SUMMARY), **at, metric=PRIMARY_METRIC)
+    judged = claims.rename(columns={"state": "x"})
+    judged = judged.reindex(columns=["variant", "language", "x", "verdict", "reason"])
+    text = {"variant": str, "language": str}
+    marks = marks.astype(text | {"x": int}).merge(judged.astype(text), on=["variant", "language", "x"])
+    return _placed(marks, levels)
 
 
 def _after_norm(results: Results, name: str, concept: str, levels: pd.DataFrame) -> pd.DataFrame:
@@ -195,9 +229,16 @@ def _caption(measure: dict[str, str], shown: pd.DataFrame, concept: str) -> str:
 
 def _commits(marked: dict[str, pd.DataFrame], measure: dict[str, str], chosen: dict[str, Any]) -> str:
     """How many of the curves shown commit: never is a result, too."""
-    if measure["stimuli"] != "probes" or measure["metric"] not in ("cosine", PRIMARY_METRIC):
+    if measure["metric"] not in ("cosine", PRIMARY_METRIC):
         return ""
     cells = len(chosen["variants"]) * len(chosen["languages"])
-    committed = marked.get(COMMITMENT)
-    shown = 0 if committed is None else int(committed.language.isin(chosen["languages"]).sum())
-    return f"{shown} of {cells} curves commit ({THRESHOLD:g} for {CONSECUTIVE} states), the others never."
+    counts = {
+        mark: int(marked[mark].language.isin(chosen["languages"]).sum())
+        for mark in (AGAINST, COMMITMENT)
+        if mark in marked
+    }
+    if AGAINST not in marked and measure["stimuli"] != "probes":
+        return ""
+    against = f"{counts.get(AGAINST, 0)} of {cells} curves commit against their rivals; by the original's "
+    cosine = f"cosine ({THRESHOLD:g} for {CONSECUTIVE} states) {counts.get(COMMITMENT, 0)} do."
+    return against + cosine

@@ -16,8 +16,17 @@ import threadpoolctl
 
 from probe.activations.store import ActivationStore
 from probe.alignment import cells, confounders, controls, effects, peaks, robustness
+from probe.alignment.calibrated import calibrated
 from probe.alignment.cells import Cell
-from probe.alignment.commitment import CURVE_DECIMALS, commitment_sensitivity
+from probe.alignment.commitment import (
+    COSINES,
+    CURVE_DECIMALS,
+    RULE,
+    Calibrated,
+    calibrated_sensitivity,
+    commitment_sensitivity,
+    measured_matrix,
+)
 from probe.alignment.multiplicity import over_languages
 from probe.conventions import POSITIONS, PRIMARY_METRIC, PRIMARY_POSITION
 from probe.errors import ProbeError
@@ -33,6 +42,7 @@ log = logging.getLogger(__name__)
 COMPARED = (PRIMARY_METRIC, "rank", "excess", "cosine")
 ONE_TOKEN = "content"  # where the norm is looked at: the mean of normed vectors is no normed vector
 MOST_WORKERS = 4  # each takes up to three quarters of a GiB at 1,000 meanings
+NAME = 60  # characters of a sentence that stand for its meaning
 WORTH_A_PROCESS = 1000  # stimuli; a worker takes two seconds to start
 
 Key = tuple[str, str, str]  # kind of stimuli, position, metric
@@ -47,6 +57,7 @@ CONVENTIONS = {
     "p_holm": "p_max, Holm over the languages of one variant, stimuli, position and metric",
     "effects": f"p: {effects.P_VALUE}; q: {effects.Q_VALUE}",
     "confounders": f"regressions are of {PRIMARY_METRIC}",
+    "commitment": RULE,
 }
 
 
@@ -57,6 +68,7 @@ class Measurement:
     curves     variant -> concept id -> language -> cosine by state; post_norm: that after the final norm
     tables     file name -> table, beside the summary
     scores     (stimuli, position, metric) -> (variant, language) -> (n, n_states)
+    calibrated stimuli -> (variant, language) -> what each pair beats, at the primary position
     few        rows variant, language, stimuli, position, state, value, without: the primary measure, and
     without
                the few directions that add most to it
@@ -70,6 +82,7 @@ class Measurement:
     post_norm: dict[str, dict[str, dict[str, float]]]
     tables: dict[str, pd.DataFrame]
     scores: dict[Key, dict[tuple[str, str], np.ndarray]]
+    calibrated: dict[str, dict[tuple[str, str], Calibrated]]
     few: pd.DataFrame
     highest: dict[tuple[str, str, str], np.ndarray]
     normed: dict[str, np.ndarray]
@@ -79,12 +92,30 @@ class Measurement:
     def conventions(self) -> dict[str, Any]:
         return CONVENTIONS | {"refused": self.refused}
 
+    def commitments(self, manifest: Manifest, threshold: float, consecutive: int) -> pd.DataFrame:
+        """commitment_matrix.csv; threshold and consecutive are the cosine's. A concept of a kind without a
+        name is called by the beginning of its English."""
+        cosines = {
+            kind: items
+            for (kind, position, metric), items in self.scores.items()
+            if (position, metric) == (PRIMARY_POSITION, "cosine")
+        }
+        names = {
+            kind: {
+                pivot.meaning: getattr(pivot, "concept", pivot.text[:NAME])
+                for pivot, _ in next(iter(cells.matched_pairs(manifest, kind).values()))
+            }
+            for kind in cosines
+        }
+        return measured_matrix(names, cosines, self.calibrated, threshold, consecutive)
+
 
 class _Gathered:
     """Item scores and the little else that outlives a variant."""
 
     def __init__(self) -> None:
         self.items: dict[Key, dict[tuple[str, str], np.ndarray]] = defaultdict(dict)
+        self.calibrated: dict[str, dict[tuple[str, str], Calibrated]] = defaultdict(dict)
         self.meanings: dict[str, list[str]] = {}
         self.groups: dict[str, Groups] = {}
         self.rows: list[pd.DataFrame] = []
@@ -112,6 +143,8 @@ class _Gathered:
     def join(self, other: "_Gathered") -> None:
         for key, items in other.items.items():
             self.items[key] |= items
+        for kind, found in other.calibrated.items():
+            self.calibrated[kind] |= found
         for name in ("meanings", "groups", "highest", "refused"):
             getattr(self, name).update(getattr(other, name))
         for name in ("rows", "confounders", "few"):
@@ -147,6 +180,7 @@ def measure(
         },
         tables=_tables(gathered, stores, family),
         scores=gathered.items,
+        calibrated=dict(gathered.calibrated),
         few=pd.concat(gathered.few, ignore_index=True),
         highest=gathered.highest,
         normed={variant: _normed(store, manifest) for variant, store in stores.items()},
@@ -166,6 +200,13 @@ def _gather(
             primary[cell.stimuli].append(cell)
     for kind, of_kind in primary.items():
         _confounders(gathered, store, variant, kind, of_kind)
+    if comparisons:
+        refused: dict[str, str] = {}
+        for kind, language, found in calibrated(store, manifest, refused):
+            gathered.calibrated[kind][variant, language] = found
+        gathered.refused |= {f"{variant}/{key}": reason for key, reason in refused.items()}
+        if refused:
+            log.warning("%s: no calibrated commitment in %d: %s", variant, len(refused), min(refused.items()))
     return gathered
 
 
@@ -225,7 +266,7 @@ def _tables(
             "dose_response": effects.dose_response(items, family, groups),
             "peaks": peaks.peaks_table(by_variant, groups, position, metric),
         }
-        if stimuli == "probes":
+        if metric in COSINES and (stimuli == "probes" or position == PRIMARY_POSITION):
             tables["commitment_sensitivity"] = commitment_sensitivity(by_variant, position, metric)
         if (position, metric) == (PRIMARY_POSITION, PRIMARY_METRIC):
             of_kind = {key[1:]: scores for key, scores in gathered.items.items() if key[0] == stimuli}
@@ -235,9 +276,11 @@ def _tables(
         for name, table in tables.items():
             if table is not None and len(table):
                 own = {"stimuli": stimuli, "position": position, "metric": metric}
-                if name == "commitment_sensitivity":
-                    del own["stimuli"]  # commitment is told of probes alone
                 parts[name].append(table.assign(**{k: v for k, v in own.items() if k not in table}))
+    parts["commitment_sensitivity"] += [
+        calibrated_sensitivity(found).assign(stimuli=stimuli)
+        for stimuli, found in gathered.calibrated.items()
+    ]
     parts["confounders"] = gathered.confounders
     return {name: pd.concat(tables, ignore_index=True) for name, tables in parts.items() if tables}
 

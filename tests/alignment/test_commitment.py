@@ -92,8 +92,8 @@ def table():
 
 def test_the_sensitivity_table_has_every_combination_and_wilsons_interval(table):
     assert list(table.columns) == [
-        "variant", "language", "position", "metric", "threshold", "consecutive", "committed", "n", "fraction",
-        "ci_low", "ci_high", "censored_median",
+        "criterion", "variant", "language", "position", "metric", "threshold", "consecutive", "committed",
+        "n", "fraction", "ci_low", "ci_high", "censored_median",
     ]  # fmt: skip
     assert len(table) == 3 * len(THRESHOLDS) * len(RUNS)
     for row in table.to_dict("records"):

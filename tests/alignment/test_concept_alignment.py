@@ -95,8 +95,16 @@ def test_writes_the_files_of_the_design(analysed_once):
     assert set(effects.contrast) == {"simple", "did"}
     assert set(effects.reference.dropna()) == {"placebo languages"}  # no control in this family
     matrix = pd.read_csv(out / "commitment_matrix.csv")
-    assert list(matrix.columns) == ["concept_id", "concept", "language", "base_layer", "fire_layer"]
-    assert len(matrix) == 6 * 9
+    assert list(matrix.columns) == [
+        "stimuli", "concept_id", "concept", "language", "base_layer", "fire_layer",
+    ]  # fmt: skip
+    assert matrix.groupby("stimuli").size().to_dict() == {"probes": 6 * 9, "parallel": 6 * 9}
+    assert set(matrix.query("stimuli == 'probes'").concept_id) >= {"C01", "C02"}
+    sensitivity = pd.read_csv(out / "commitment_sensitivity.csv")
+    assert set(sensitivity.criterion) == {"cosine"}  # 12 sentences of a language are no 100 rivals
+    assert "rank" not in set(sensitivity.metric)
+    refused = json.loads((out / "commitment_matrix.meta.json").read_text())["refused"]
+    assert "11 rivals, needs 100" in refused["fire/hi/probes/mean/calibrated"]
 
 
 def test_the_curves_are_the_diagonal_of_the_stored_activations(analysed_once):

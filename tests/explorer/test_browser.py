@@ -152,7 +152,7 @@ COMMITTED = "gd.data.map(t => t.text.flat().map(w => w.replace(/<.?b>/g, '')).fi
 
 def test_commitment_is_recomputed(page, root):
     curves = json.loads((root / "results" / FAMILY / "alignment_curves.json").read_text())["curves"]
-    page.open("?tab=commitment", "commitment-cells")
+    page.open("?tab=commitment&commitment.criterion=cosine", "commitment-cells")
     asked = {"threshold": 0.85, "run": 3, "start": 0}
     for control, value in (("threshold", 0.6), ("run", 1), ("start", 5)):
         asked[control] = value

@@ -192,6 +192,7 @@ def test_commitment_equals_the_table_of_its_sensitivity(tools, threshold, consec
     rows = {
         (row["variant"], row["language"]): row
         for row in rows_of("commitment_sensitivity.csv", position="mean", metric="cosine")
+        if row.get("stimuli", "probes") == "probes"
         if float(row["threshold"]) == threshold and int(row["consecutive"]) == consecutive
     }
     found = tools.commitment(FAMILY, threshold, consecutive)["languages"]
@@ -224,7 +225,8 @@ def test_commitment_at_another_threshold_equals_a_slow_loop(tools, start, rows_o
         null = [float(row["null"]) for row in rows_of(SUMMARY, **where, variant=cell["variant"])]
         assert cell["null_state"] == first_held(null, 0.3, 2, start)
     assert len({cell["null_state"] is None for cell in found["languages"]}) == 2
-    names = {row["concept_id"]: row["concept"] for row in rows_of(MATRIX)}
+    probes = [row for row in rows_of(MATRIX) if row.get("stimuli", "probes") == "probes"]
+    names = {row["concept_id"]: row["concept"] for row in probes}
     for cell in found["concepts"]:
         assert (cell["state"] is not None) == (cell["held"] >= 0.3)
         assert cell["concept"] == names[cell["concept_id"]]

@@ -30,7 +30,7 @@ from probe.conventions import METRIC_LABELS, PRIMARY_METRIC, metric_label
 from probe.errors import ProbeError
 from probe.languages import TARGETS
 from probe.paths import REPOSITORY
-from probe.tables import EFFECTS, SUMMARY
+from probe.tables import COMMITMENT, EFFECTS, SENSITIVITY, SUMMARY
 from tests.explorer.conftest import FAMILY, rewrite
 from tests.support.readings import reading
 
@@ -112,7 +112,7 @@ def test_thirty_effects_are_those_of_the_file(results):
 
 def test_the_cells_drawn_and_the_share_are_what_commits(results):
     """That the states are right: test_mcp.py, against a slow loop."""
-    view = seen(commitment, results, threshold=0.56, run=2, start=1)
+    view = seen(commitment, results, criterion="cosine", threshold=0.56, run=2, start=1)
     table = view.tables["cells"]
     table["word"] = table.state.astype(object).where(table.state.notna(), "–").astype(str)
     for variant, trace in zip(dict.fromkeys(table.variant), view.figures["cells"].figure.data, strict=True):
@@ -202,11 +202,61 @@ def test_a_peak_that_must_not_be_claimed_is_not_solid(results):
 
 
 def test_only_a_commitment_that_may_be_claimed_is_bold(results):
-    view = seen(commitment, results, threshold=0.3, run=2)
+    view = seen(commitment, results, criterion="cosine", threshold=0.3, run=2)
     text = [word for trace in view.figures["cells"].figure.data for row in trace.text for word in row]
     cells = view.tables["cells"]
     assert sum(word.startswith("<b>") for word in text) == (claimable(cells) & cells.state.notna()).sum()
     assert "descriptive" in set(cells.verdict)
+
+
+def against_rivals(rows: pd.DataFrame) -> pd.DataFrame:
+    """The matrix with a calibrated commitment in every other cell of the probes, whatever there was."""
+    rows = rows.assign(stimuli="probes") if "stimuli" not in rows else rows
+    rows = rows.drop(columns=[name for name in rows if name.endswith("_calibrated")])
+    cells = pd.Series([i % 5 if i % 2 else None for i in range(len(rows))], dtype="Int64")
+    return rows.reset_index(drop=True).assign(base_calibrated=cells, fire_calibrated=cells[::-1].to_numpy())
+
+
+def chances(rows: pd.DataFrame) -> pd.DataFrame:
+    at_own = rows.query(
+        "metric == 'cosine' and position == 'mean' and threshold == 0.85 and consecutive == 3"
+    )
+    at_own = at_own[at_own.variant.isin(["base", "fire"])].drop_duplicates(["variant", "language"])
+    own = {"criterion": "calibrated", "stimuli": "probes", "metric": PRIMARY_METRIC, "threshold": 0.95}
+    own |= {"required": 0.96, "chance": 0.04, "rivals": 219}
+    before = rows if "criterion" in rows else rows.assign(criterion="cosine", stimuli="probes")
+    return pd.concat([before[before.criterion == "cosine"], at_own.assign(**own)], ignore_index=True)
+
+
+def test_the_commitment_leads_with_that_against_rivals_and_says_what_the_cosine_does(copy):
+    rewrite(copy, COMMITMENT, against_rivals)
+    rewrite(copy, SENSITIVITY, chances)
+    results = Results(copy)
+    view = seen(commitment, results, variants=["base", "fire"])
+    cells = view.tables["cells"]
+    matrix = pd.read_csv(results.file(FAMILY, "commitment_matrix.csv")).query("stimuli == 'probes'")
+    for variant, trace in zip(("base", "fire"), view.figures["cells"].figure.data, strict=True):
+        own = cells.loc[cells.variant == variant]
+        assert own.state.count() == matrix[f"{variant}_calibrated"].count()
+        assert own.by_cosine.count() == matrix[f"{variant}_layer"].count()
+        assert trace.y[-1] == "permuted pairs"
+        assert set(trace.z[-1]) == {0.04}
+        words = [re.sub("</?b>", "", word) for row in trace.text[:-1] for word in row]
+        assert sum(word != "–" for word in words) == own.state.count()
+    summary = pd.read_csv(results.file(FAMILY, "alignment_summary.csv")).query(
+        "stimuli == 'probes' and position == 'mean' and metric == @PRIMARY_METRIC"
+    )
+    verdicts = summary.set_index(["variant", "language", "state"]).verdict
+    made = cells.loc[cells.state.notna()]
+    assert [verdicts[row.variant, row.language, row.state] for row in made.itertuples()] == list(made.verdict)
+    assert f"{cells.by_cosine.count()} do" in view.note
+    assert "4.0% commit" in view.note
+    by_cosine = seen(commitment, results, criterion="cosine")
+    assert f"Against their rivals, {cells.state.count()} of {len(cells)} commit" in by_cosine.note
+    drawn = seen(curves, results, stimuli="probes", concept=cells.concept_id[0], languages=list(TARGETS))
+    first = made.loc[made.concept_id == cells.concept_id[0]]
+    marks = drawn.tables["by_state"].query("mark == @curves.AGAINST")
+    assert sorted(marks.x) == sorted(first.state)
 
 
 @pytest.mark.parametrize("tab", [curves, commitment], ids=lambda tab: tab.KEY)

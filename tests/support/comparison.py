@@ -18,15 +18,16 @@ from probe.models.extract import Activations
 
 # Where a whole number or a flag is a result and not a key
 DECISIONS = {"verdict", "reason", "significant", "survives", "distinguishable", "first", "peak_state"}
-COUNTS = {"n", "n_groups", "n_concepts", "committed", "dropped"}
+COUNTS = {"n", "n_groups", "n_concepts", "committed", "dropped", "rivals"}
 NULLS = {"null", "null_low", "null_high"}
 CHANCES = {"p_value", "p_max", "p_holm", "q_value"} | NULLS
+PERMUTED = {"required", "chance"}  # of a share of permuted pairs: one of them more or less
 FLOAT_KEYS = {"state", "threshold"}
 # A mean over n of what one near-tie moves by a whole step
 STEPS = ("p1", "mrr", "mexa", "rank", "mutual_knn", "xsim")
 
 CLOSE = 1e-3  # cosines, their intervals, probabilities, and what is computed from them without ranking
-END = 1e-2  # of the interval of a share explained
+END = 1e-2  # of the interval of a share explained, and of a share of permuted pairs
 SHAPE = 0.1  # of a peak, but for its state: heights and falls jump where resamples choose another
 RANK_BITS = 8  # the range of a rank in bits, where other scores have 1
 BITS = 0.02  # of an entropy, which is written with three digits
@@ -52,13 +53,12 @@ def _is_key(table: pd.DataFrame, column: str) -> bool:
 
 def _tolerance(table: pd.DataFrame, column: str) -> np.ndarray | float:
     """How far two values of a column may lie apart, for the whole column or for each row."""
-    in_bits = (table["metric"] == "rank").to_numpy() if "metric" in table else np.zeros(len(table), bool)
-    if column == "committed":
-        return 1.5 * in_bits  # one meaning: a step of the rank may cross the threshold
     if _is_decision(column) or column in COUNTS - {"n_groups"}:
         return 0.0
     if _of_states(column) or column == "censored_median":
         return 1.0
+    if column in PERMUTED:
+        return END
     if column.endswith("_bits"):
         return BITS
     stepwise = table["metric"].str.startswith(STEPS).to_numpy() if "metric" in table else False
@@ -73,6 +73,7 @@ def _tolerance(table: pd.DataFrame, column: str) -> np.ndarray | float:
         return close
     # A contrast of two measured curves has a step of each
     step = (2 if "contrast" in table else 1) / table["n"]
+    in_bits = (table["metric"] == "rank").to_numpy()
     return np.where(stepwise, np.maximum(step, close), close) * np.where(in_bits, RANK_BITS, 1)
 
 
@@ -92,8 +93,6 @@ def unlike(made: pd.DataFrame, expected: pd.DataFrame) -> Iterator[str]:
     one, other = one.loc[common], other.loc[common]
     for column in other:
         pair = [side[column] for side in (one, other)]
-        if column == "committed":
-            pair = [side.astype(float) for side in pair]
         wrong = _apart(*pair, _tolerance(other.reset_index(), column))
         if wrong.any():
             row = common[int(wrong.argmax())]

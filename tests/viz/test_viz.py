@@ -521,6 +521,79 @@ def test_blocked_commitments_are_struck_through(root):
     assert_legible(figure)
 
 
+def write_calibrated(root) -> pd.DataFrame:
+    """The matrix with both criteria, of two kinds; French was not measured. Returns the probes'."""
+    folder = root / "results" / "toy"
+    matrix = pd.read_csv(folder / "commitment_matrix.csv")
+    matrix.insert(0, "stimuli", "probes")
+    for i, variant in enumerate(VARIANTS):
+        states = [(row * 7 + i) % 11 for row in range(len(matrix))]
+        cells = pd.Series(states).where(pd.Series(states) < 6).where(matrix.language != "fr")
+        matrix[f"{variant}_calibrated"] = cells.astype("Int64")
+    other = matrix.head(9).assign(stimuli="parallel", concept_id="p01", concept="The nurse slept.")
+    pd.concat([matrix, other]).to_csv(folder / "commitment_matrix.csv", index=False)
+    rows = [
+        {"criterion": "calibrated", "variant": variant, "language": language, "stimuli": kind, "n": n}
+        | {"position": "mean", "metric": PRIMARY_METRIC, "threshold": share, "consecutive": run}
+        | {"committed": 1, "fraction": 0.1 * i + share / 2, "ci_low": 0.0, "ci_high": 1.0, "rivals": 219}
+        | {"required": share, "chance": 0.01 * i + run / 100, "censored_median": None}
+        for i, variant in enumerate(VARIANTS)
+        for language in TARGETS
+        for kind, n in (("probes", 20), ("parallel", 200))
+        for share, run in ((0.95, 2), (0.95, 3), (0.99, 3))
+        if (kind, language) != ("probes", "fr")
+    ]
+    pd.DataFrame(rows).to_csv(folder / "commitment_sensitivity.csv", index=False)
+    return matrix
+
+
+def test_the_heat_map_leads_with_the_calibrated_commitment_and_says_what_the_cosine_does(root):
+    matrix = write_calibrated(root)
+    state = matrix.loc[matrix.language == "hi", "fire_calibrated"].dropna().iloc[0]
+    at = {"variant": ["fire"], "language": ["hi"], "state": [int(state)], "stimuli": ["probes"]}
+    at |= {"position": ["mean"], "claim": ["level"]}
+    primary, raw = ({"metric": [metric]} for metric in (PRIMARY_METRIC, "cosine"))
+    write_audit(root, ("own/probes", "high", at | primary), ("other", "high", {**raw}))
+    _, levels, family = load(root)
+    figure, languages = heatmap.draw(levels, family), ["hi", "bn", "ta", "sw", "am", "yo", "fr", "es", "ar"]
+    for i, (ax, variant) in enumerate(zip(figure.axes, VARIANTS, strict=False)):
+        cells = matrix.pivot(index="concept_id", columns="language", values=f"{variant}_calibrated")[
+            languages
+        ]
+        shown = ax.collections[0].get_array()
+        lit = cells.notna().to_numpy().astype(float)
+        measured = [place for place, language in enumerate(languages) if language != "fr"]
+        assert (shown[:20, measured].data == lit[:, measured]).all()
+        assert shown.mask[:20, 6].all()
+        texts = sorted(text.get_text() for text in ax.texts)
+        assert texts == sorted(str(cell) for cell in cells.to_numpy().ravel() if not pd.isna(cell))
+        (dots,) = (each for each in ax.collections if each.get_label() == "cosine")
+        by_cosine = int(matrix[f"{variant}_layer"].notna().sum())
+        assert len(dots.get_offsets()) == by_cosine
+        assert [label.get_text() for label in figure.axes[0].get_yticklabels()][-2:] == [
+            "parallel (200)", "permuted pairs",
+        ]  # fmt: skip
+        assert shown[21, 0] == pytest.approx(0.1 * i + 0.475)
+        assert shown[22, 0] == pytest.approx(0.01 * i + 0.03)
+        assert shown.mask[22, 6]
+        taken = int((cells["hi"] == state).sum()) if variant == "fire" else 0
+        title = " ".join(ax.get_title("left").split())
+        assert title.endswith(f"committed {int(lit.sum())} ({taken} blocked) of 180 by cosine {by_cosine}")
+        assert len(struck(ax)) == taken
+    assert "95%" in note(figure)
+    assert_legible(figure)
+
+
+def test_a_heat_map_by_cosine_says_that_the_calibrated_was_not_measured(all_figures):
+    assert "Calibrated commitment: not measured" in note(all_figures["heatmap"])
+
+
+def test_a_calibrated_matrix_without_its_chance_is_told(root, capsys):
+    write_calibrated(root)
+    (root / "results" / "toy" / "commitment_sensitivity.csv").unlink()
+    assert "commitment_sensitivity.csv is missing" in fails(heatmap, root, capsys)
+
+
 def test_without_an_audit_the_figures_say_so(all_figures, made):
     for figure in (*all_figures.values(), robust(made)[0]):
         assert "Not audited." in note(figure)
