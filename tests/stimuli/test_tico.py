@@ -1,4 +1,4 @@
-"""TICO-19: what is trained on and what is held out never meet, and the rule that chooses stimuli is as written."""
+"""TICO-19: what is trained on and what is held out never meet; the rule chooses as written."""
 
 import bz2
 import json
@@ -37,7 +37,7 @@ def documents(whole) -> dict[str, list[int]]:
 
 
 def small(*lines: tuple[str, str] | tuple[str, str, str]) -> tico.Tico:
-    """Of (document, English) or (document, English, Swahili) lines; otherwise Swahili is the English marked."""
+    """Of (document, English) or (document, English, Swahili) lines; else Swahili is the English marked."""
     texts = {
         "en": [line[1] for line in lines],
         "sw": [line[2] if len(line) > 2 else f"sw {line[1]}" for line in lines],
@@ -47,7 +47,7 @@ def small(*lines: tuple[str, str] | tuple[str, str, str]) -> tico.Tico:
 
 
 def padded(*lines, documents: str = "A") -> tico.Tico:
-    """With as many lines more that no rule lets through as make each document one that is held out."""
+    """With lines more, none of which the rule lets through, so that each document is held out."""
     more = [(name, f"{name} {number} without a mark") for name in documents for number in range(15)]
     return small(*lines, *more)
 
