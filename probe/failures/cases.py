@@ -163,8 +163,8 @@ def concept_commitments(commitments: pd.DataFrame, known: Concepts, ending: str)
     states = commitments[columns].astype(float).fillna(np.inf)
     own = states.assign(meaning=commitments.concept_id, language=commitments.language)
     rows = [
-        [*cell, *attained_quantile(group[columns].to_numpy(), 0.5)]
-        for cell, group in members.merge(own, on="meaning").groupby(CELL, sort=False)
+        [name, language, *attained_quantile(group[columns].to_numpy(), 0.5)]
+        for (name, language), group in members.merge(own, on="meaning").groupby(CELL, sort=False)
     ]
     table = pd.DataFrame(rows, columns=pd.Index([*CELL, *columns])).replace(np.inf, np.nan)
     table = table.astype(dict.fromkeys(columns, "Int64"))
@@ -216,9 +216,7 @@ def examine(
         return Examined(kind, why_none=f"{family.label(baseline)} {never}")
     found = concept_evidence(stores, manifest, kind, baseline, there)
     tested = with_failures(states, found, baseline, tolerated_delay(stores[baseline].n_states))
-    few = (
-        f"no language in which {family.label(baseline)} commits has {evidence.MIN_CASES} concepts to compare"
-    )
+    few = f"where {family.label(baseline)} commits there are not {evidence.MIN_CASES} concepts to compare"
     return Examined(kind, tested.assign(stimuli=kind), "" if len(tested) else few)
 
 

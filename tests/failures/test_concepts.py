@@ -1,6 +1,6 @@
 """Failures of words that cross in sentences: the lost ones are named, and nobody beside them."""
 
-from collections.abc import Mapping
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ import pytest
 from probe.audit.door import Judge, claimable
 from probe.audit.findings import Claim, Finding
 from probe.failures import cases, evidence, losses
-from probe.failures.concepts import MIN_SENTENCES, concepts, crossing
+from probe.failures.concepts import MIN_SENTENCES, Concepts, concepts, crossing
 from probe.families import load_family
 from probe.languages import TARGETS
 from probe.paths import Paths
@@ -19,11 +19,13 @@ from tests.support.planted_concepts import SIZES, Variant, World, world
 
 FAMILY = load_family("nano-aya", Paths())
 WORDS = [f"{factor}:{factor}{i}" for factor, size in SIZES.items() for i in range(size)]
-SEEDS = range(5)
+SEEDS = range(3)
 
 
 def examined(made: World, *variants: str) -> cases.Examined:
-    return cases.examine(made.stores, made.manifest, "parallel", made.commitments, FAMILY, variants)
+    return cases.examine(
+        cast(dict, made.stores), made.manifest, "parallel", made.commitments, FAMILY, variants
+    )
 
 
 def table_of(made: World, found: cases.Examined, findings: tuple[Finding, ...] = ()) -> pd.DataFrame:
@@ -35,7 +37,10 @@ def table_of(made: World, found: cases.Examined, findings: tuple[Finding, ...] =
 def named(table: pd.DataFrame, variant: str) -> set[tuple[str, str]]:
     """What may be said of a variant, as (word, language)."""
     own = table[claimable(table) & (table.variant == variant)]
-    return {(f"{word.rstrip('0123456789')}:{word}", code) for word, code in zip(own.concept, own.language)}
+    return {
+        (f"{word.rstrip('0123456789')}:{word}", code)
+        for word, code in zip(own.concept, own.language, strict=True)
+    }
 
 
 def drawn_cells(seed: int, known: list[str], languages: tuple[str, ...]) -> frozenset[tuple[str, str]]:
@@ -68,14 +73,12 @@ def test_lost_words_are_named_and_no_others(lacking):
     assert right >= 0.9 * (right + wrong)
 
 
-NOTHING: dict[str, Mapping] = {
+NOTHING: dict[str, dict] = {
     "nothing changed": {},
     "worse in every language": {"kept": dict.fromkeys(TARGETS, 0.4)},
     "worse in one language": {"kept": {"sw": 0.3}},
     "better in one language": {"kept": {"hi": 3.0}},
-    "the English of three words moved": {
-        "moved": frozenset(["person:person1", "time:time2", "place:place3"])
-    },
+    "the English of four words moved": {"moved": frozenset(WORDS[1:41:13])},
     "a language's offset moved": {"offset": {"fr": 4.0, "hi": 2.0}},
 }
 
@@ -88,7 +91,7 @@ def test_where_no_concept_of_a_language_is_lost_hardly_one_is_named(name):
         found = examined(made, "fire")
         table = table_of(made, found)
         cells, said, failed = cells + len(found.tested), said + len(named(table, "fire")), failed + len(table)
-    assert cells > 2000
+    assert cells > 1200
     assert said <= 0.005 * cells
     if name.startswith(("worse in every", "the English")):
         assert failed > 20  # words do commit late there, and it is the evidence that says whose fault it is
@@ -98,7 +101,7 @@ def test_the_evidence_of_words_keeps_its_level():
     """p-values of all words, of which none was lost."""
     made = world(3, {f"v{i}": Variant(kept=dict.fromkeys(TARGETS, 0.7)) for i in range(3)})
     variants = ["v0", "v1", "v2"]
-    found = cases.concept_evidence(made.stores, made.manifest, "parallel", "base", variants)
+    found = cases.concept_evidence(cast(dict, made.stores), made.manifest, "parallel", "base", variants)
     assert len(found) > 1000
     assert 0.02 < (found.p_value < 0.05).mean() < 0.08
     assert ((found.ci_low <= 0) & (found.ci_high >= 0)).mean() > 0.92
@@ -108,7 +111,7 @@ def test_moved_english_is_told_as_such():
     made = world(0, {"fire": Variant(moved=frozenset(["person:person1"]))})
     table = table_of(made, examined(made, "fire"))
     own = table[table.concept == "person1"]
-    assert len(own) >= 7
+    assert len(own) >= 5
     assert set(own.verdict) == {"blocked"}
     assert "english_moved/failure" in set(own.reason)
     assert own.notes.str.endswith("so the English moved").any()
@@ -136,9 +139,8 @@ def test_a_table_without_failures_has_its_columns_and_says_why():
     made = world(0, {"fire": Variant()})
     found = examined(made, "fire")
     none = table_of(made, cases.Examined("parallel", found.tested.assign(failure_category=None)))
-    lost = table_of(
-        made, examined(world(0, {"fire": Variant(frozenset([(w, "hi") for w in WORDS[:4]]))}), "fire")
-    )
+    lost = frozenset((word, "hi") for word in WORDS[:4])
+    lost = table_of(made, examined(world(0, {"fire": Variant(lost)}), "fire"))
     assert none.empty
     assert list(none) == list(lost)
     assert "commit in time" in cases.summary(cases.Examined("parallel", found.tested), none, FAMILY)
@@ -161,11 +163,10 @@ def sentences(groups: list[dict]) -> Manifest:
 
 
 def test_a_word_is_one_concept_wherever_it_stands():
+    places = [("person", "person2")] * 6 + [("person2", "person")] * 6
     groups = [
-        {"frame": "gave", "person": "mother", "person2": f"p{i % 3}", "intake": f"m{i % 2}"} for i in range(6)
-    ]
-    groups += [
-        {"frame": "gave", "person": f"p{i % 3}", "person2": "mother", "intake": f"m{i % 2}"} for i in range(6)
+        {"frame": "gave", mother: "mother", other: f"p{i % 3}", "intake": f"m{i % 2}"}
+        for i, (mother, other) in enumerate(places)
     ]
     known = concepts(sentences(groups), "parallel")
     assert len(known.meanings["person:mother"]) == 12
@@ -214,9 +215,8 @@ def test_words_are_told_apart_as_by_least_squares_of_dummies():
         assert effect == pytest.approx(values[word] - np.mean(others))
     assert design.df == len(meanings) - np.linalg.matrix_rank(x)
     residual = y - x @ fit
-    assert (
-        found.error >= np.sqrt((design.rows**2).sum(axis=1) * residual @ residual / design.df) - 1e-12
-    ).all()
+    alike = (design.rows**2).sum(axis=1) * (residual @ residual) / design.df
+    assert (found.error >= np.sqrt(alike) - 1e-12).all()
 
 
 def test_words_that_always_stand_together_are_not_told_apart():
@@ -234,7 +234,7 @@ def test_words_that_always_stand_together_are_not_told_apart():
 def test_a_loss_of_the_whole_language_is_no_concepts():
     rng = np.random.default_rng(0)
     before = np.diag(rng.uniform(0.2, 0.8, size=40)) + 0.01 * rng.normal(size=(40, 40))
-    value, error, df = losses.lost(before, 0.3 * before)
+    value = losses.lost(before, 0.3 * before)[0]
     assert np.abs(value).max() < 1e-6
     had = evidence.beyond_expected(before)[0]
     assert losses.kept(had, 0.3 * had) == pytest.approx(0.3)
@@ -247,14 +247,25 @@ def test_a_loss_of_the_whole_language_is_no_concepts():
     assert tested["ci_high"][0] < 0
 
 
+@pytest.mark.parametrize("m", [5, 8, 21, 60])
+def test_the_robust_scale_is_the_standard_deviation_and_outliers_do_not_move_it(m):
+    rng = np.random.default_rng(m)
+    scales = np.array([losses.robust_scale(rng.normal(size=m)) for _ in range(1500)])
+    assert np.mean(scales) == pytest.approx(1, abs=0.05)
+    if m >= 21:
+        assert np.var(scales) < 1 / (2 * 0.6 * m)  # of the ordinary one it is 1 / (2 m)
+        values = rng.normal(size=m)
+        far = np.where(np.arange(m) < m // 10, values - 50, values)
+        assert losses.robust_scale(far) < 1.5 * losses.robust_scale(values)
+
+
 def test_concepts_that_scatter_take_the_evidence_from_each_other():
     """One that is as far off as the others are is nothing special, however small its error."""
     effect = np.random.default_rng(2).normal(size=60)
     tested = losses.beyond_others(losses.Losses([""] * 60, effect, np.full(60, 1e-3), 100.0))
     assert (tested["p_value"] < 0.05).mean() < 0.1
-    alone = losses.beyond_others(
-        losses.Losses([""] * 60, np.r_[-1.0, np.zeros(59)], np.full(60, 1e-3), 100.0)
-    )
+    one = losses.Losses([""] * 60, np.r_[-1.0, np.zeros(59)], np.full(60, 1e-3), 100.0)
+    alone = losses.beyond_others(one)
     assert alone["p_value"][0] < 1e-10
     assert (alone["p_value"][1:] == 1).all()
 
@@ -276,12 +287,10 @@ def test_a_word_commits_where_half_of_its_sentences_have():
     assert cases.criterion(table.drop(columns="base_calibrated"), "base") == cases.RAW
     words = {"a": ["0", "1", "2", "3", "4"], "b": ["5", "6", "7", "8", "9"], "c": ["0", "3"]}
     found = cases.concept_commitments(table, _concepts_of(words), cases.CALIBRATED).set_index("concept_id")
-    assert found.base_commit.to_dict() == {"a": 5, "b": pd.NA, "c": 2}
+    assert found.base_commit.to_dict() == {"a": 5, "b": None, "c": 2}
 
 
-def _concepts_of(meanings: dict[str, list[str]]):
-    from probe.failures.concepts import Concepts
-
+def _concepts_of(meanings: dict[str, list[str]]) -> Concepts:
     return Concepts(dict(zip(meanings, meanings, strict=True)), meanings, {}, {})
 
 

@@ -7,7 +7,7 @@ A frame takes a word of each of its slots, and a sentence that holds them is, in
 with the words' vectors standard normal, shared by all languages; d_l what all sentences of a language have in
 common, e_li of the sentence in every variant, z_liv drawn anew. Of most of a lost word's sentences the part
 in brackets is that of another sentence, which is the wrong partner they were pulled to. Vectors are the same
-at every state. A commitment is found here from the vectors: the state is 2 where the pair beats 95 % of its
+at every state. A commitment is found here from the vectors: the state is 0 where the pair beats 95 % of its
 row and its column, and never elsewhere.
 """
 
@@ -20,9 +20,9 @@ import pandas as pd
 from probe.languages import PIVOT, TARGETS
 from probe.stimuli.manifest import Manifest, ParallelSentence
 
-N_STATES, D_MODEL = 9, 128
+N_STATES, D_MODEL = 2, 128
 OWN = 3.0  # size of e: enough that not every sentence commits
-REACHED = 0.8  # of a lost word's sentences, those that are pulled away
+REACHED = 0.9  # of a lost word's sentences, those that are pulled away
 SIZES = {"person": 12, "condition": 12, "intake": 12, "place": 8, "action": 8, "time": 8}  # 60 words
 FRAMES = {
     "has": ("person", "condition", "time"),
@@ -137,7 +137,7 @@ def matrix(commits: Mapping[str, Mapping[str, np.ndarray]]) -> pd.DataFrame:
     """As commitment_matrix.csv. commits: variant -> language -> bool (n,)."""
     rows = [
         {"stimuli": "parallel", "concept_id": f"m{i:03d}", "concept": f"m{i:03d}", "language": code}
-        | {f"{v}{end}": 2 if by[code][i] else None for v, by in commits.items() for end in ENDINGS}
+        | {f"{v}{end}": 0 if by[code][i] else None for v, by in commits.items() for end in ENDINGS}
         for code, of in commits["base"].items()
         for i in range(len(of))
     ]
