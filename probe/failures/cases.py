@@ -163,8 +163,8 @@ def concept_commitments(commitments: pd.DataFrame, known: Concepts, ending: str)
     states = commitments[columns].astype(float).fillna(np.inf)
     own = states.assign(meaning=commitments.concept_id, language=commitments.language)
     rows = [
-        [name, language, *attained_quantile(group[columns].to_numpy(), 0.5)]
-        for (name, language), group in members.merge(own, on="meaning").groupby(CELL, sort=False)
+        [*group[CELL].iloc[0], *attained_quantile(group[columns].to_numpy(), 0.5)]
+        for _, group in members.merge(own, on="meaning").groupby(CELL, sort=False)
     ]
     table = pd.DataFrame(rows, columns=pd.Index([*CELL, *columns])).replace(np.inf, np.nan)
     table = table.astype(dict.fromkeys(columns, "Int64"))

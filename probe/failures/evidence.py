@@ -26,8 +26,8 @@ CONVENTIONS = {
     "contrast": "clean: closeness of the clean form; loss: clean form minus input; loss - base: beyond Base",
     "one case": "matched pair against the mismatched pairs of its row and column, Student's t",
     "category": "mean over cases, Student's t",
-    "concept": "closeness in a variant less the share of Base's that the language kept; words by least squares "
-    "on all words and frames; against the scatter of the language's other concepts, Student's t",
+    "concept": "closeness in a variant less the share of Base's that the language kept; words by least "
+    "squares on all words and frames; against the scatter of the language's other concepts, Student's t",
     "q_value": "Benjamini-Hochberg; edge_effects: cases and variants of a contrast; edge_categories: "
     "categories and variants of a contrast, all of them together apart; failure_cases: of one kind of "
     "stimuli all concepts, languages and variants in which Base commits, failing or not",
