@@ -1,14 +1,17 @@
-"""Stage 4: where a regional variant does worse than Base, what troublesome input costs, and a router for it.
+"""Stage 4: where a variant does worse than Base, what troublesome input costs, and a router for it.
 
-Reads   results/{family}/commitment_matrix.csv   activations/{family}/{variant}/   the family's manifest
+Reads   results/{family}/commitment_matrix.csv, artifact_audit.json   activations/{family}/{variant}/
+        the family's stimulus manifest
 Writes  results/{family}/failure_cases.csv, edge_effects.csv, edge_categories.csv
 Run     uv run failure_classifier.py --family nano-aya
         uv run failure_classifier.py --route "mujhe kal raat se bukhar hai"            (no results needed)
         uv run failure_classifier.py --evaluate p1_edge_cases.json --json
 
-A failure is a concept and a language that a regional variant commits to more than 4 states later than Base,
-or never where Base does; it is significant where the sentence also lost closeness to its own meaning. Edge
-cases are those of p1_edge_cases.json: what closeness the input loses against its clean form.
+A failure is a concept and a language that a variant commits to later than Base by more than 4 of 36 blocks,
+or never where Base does; it is significant where the concept also lost closeness to its own meaning, more
+than the language as a whole did. A concept is what a probe means, a word that several sentences of a kind
+hold, or what one sentence means (probe/failures/concepts.py). Edge cases are those of p1_edge_cases.json:
+what closeness the input loses against its clean form.
 """
 
 import argparse
@@ -20,10 +23,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from probe import cli
 from probe.activations.opening import open_stores, provenance
 from probe.activations.store import ActivationStore
+from probe.alignment.cells import KINDS
+from probe.audit import findings
+from probe.audit.door import Judge
 from probe.errors import ProbeError
 from probe.failures import cases, edge, evidence
 from probe.families import Family
@@ -52,10 +59,10 @@ def parser() -> argparse.ArgumentParser:
 def read_commitments(paths: Paths, family: Family, manifest: Manifest) -> tuple[Path, pd.DataFrame]:
     """Raises ProbeError where the table is missing, damaged, or of other concepts than the manifest's."""
     source, command = COMMITMENT.path(paths, family.name), COMMITMENT.command(family.name)
-    commitments = COMMITMENT.read(paths, family.name, needs=[f"{family.baseline}_layer"])
-    if unknown := set(zip(commitments.concept_id, commitments.language, strict=True)) - {
-        (s.concept_id, s.language) for s in manifest.probes
-    }:
+    commitments = COMMITMENT.read(paths, family.name, needs=["stimuli", f"{family.baseline}_layer"])
+    keys = zip(commitments.stimuli, commitments.concept_id, commitments.language, strict=True)
+    known = {(kind, s.meaning, s.language) for kind in KINDS for s in manifest.of_kind(kind)}
+    if unknown := set(keys) - known:
         raise ProbeError(f"{source} has concepts that the manifest lacks ({min(unknown)}); run: {command}")
     return source, commitments
 
@@ -64,18 +71,27 @@ def measure(args: argparse.Namespace) -> None:
     paths, family, variants = cli.context(args)
     manifest = load_manifest(paths.source(family.manifest), family.name)
     source, commitments = read_commitments(paths, family, manifest)
-    measured = dict.fromkeys([family.baseline, *variants])
-    stores = open_stores(paths, family, measured, [*manifest.probes, *manifest.edge])
-    params = {"tolerated_delay": cases.TOLERATED_DELAY}
-    metadata = provenance(paths, family, stores, params, [source], **evidence.CONVENTIONS)
     out = paths.results(family.name)
+    audit = out / findings.JSON
+    judge = Judge(findings.read(audit, COMMITMENT.command(family.name)), family.untrained)
+    measured = dict.fromkeys([family.baseline, *variants])
+    stores = open_stores(paths, family, measured, manifest)
+    n_states = stores[family.baseline].n_states
+    params = {"tolerated_delay": cases.tolerated_delay(n_states)}
+    metadata = provenance(paths, family, stores, params, [source, audit], **evidence.CONVENTIONS)
     write_edge(out, stores, manifest, family, metadata)
-    regional = [v for v in variants if family.variants[v].emphasises and f"{v}_layer" in commitments]
-    lost = cases.concept_evidence(stores, manifest, family.baseline, regional)
-    tested = cases.with_failures(commitments, lost, family)
-    table = cases.cases(tested, family, manifest)
-    path = FAILURE_CASES.write(out, table, metadata)
-    print(f"{path}: {cases.summary(table, tested, family, regional)}")
+    with threadpool_limits(1):  # as in stage 3
+        examined = [
+            cases.examine(stores, manifest, kind, commitments, family, cases.compared(family, variants))
+            for kind in KINDS
+        ]
+    table = cases.cases(examined, family, cases.measured(commitments, family), judge, n_states)
+    told = {each.kind: cases.summary(each, table, family) for each in examined}
+    counted = {each.kind: cases.counts(each, table) for each in examined}
+    path = FAILURE_CASES.write(out, table, metadata | {"summary": told, "counts": counted})
+    for kind, line in told.items():
+        print(f"{kind}: {line}")
+    print(f"{path}: {cases.headline(table)}")
 
 
 def write_edge(

@@ -28,6 +28,7 @@ from bench.memory import Data
 from bench.worlds import WORLDS, World
 from probe import dependencies
 from probe.alignment import measure
+from probe.audit import rules
 from probe.audit.door import claimable
 from probe.audit.judge import Judged, measure_and_judge
 from probe.conventions import ALPHA, PRIMARY_METRIC, PRIMARY_POSITION
@@ -67,8 +68,9 @@ def judged(data: Data, comparisons: bool = False) -> Judged:
 
 def failed(data: Data) -> pd.DataFrame:
     """What stage 4 would call a significant loss of fire, whatever either variant commits to."""
-    tested = evidence.with_q_values(cases.concept_evidence(data.stores, data.manifest, "base", ["fire"]))
-    return tested[tested.significant & (tested.effect < 0) & ~tested.shared]
+    found = cases.concept_evidence(data.stores, data.manifest, "probes", "base", ["fire"])
+    tested = evidence.with_q_values(found)
+    return tested[~np.logical_or.reduce([rule(tested) for rule in rules.FAILURE.values()])]
 
 
 def outcome(world: World, effect: float, n: int, seed: int) -> Outcome:

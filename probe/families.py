@@ -78,6 +78,11 @@ class Family(BaseModel):
                 )
         return list(dict.fromkeys(names or self.default_variants))
 
+    @property
+    def untrained(self) -> frozenset[str]:
+        """The variants with random weights: controls, of which nothing is claimed."""
+        return frozenset(name for name, variant in self.variants.items() if variant.untrained)
+
     def label(self, variant: str) -> str:
         return self.variants[variant].label or variant.capitalize()
 

@@ -209,9 +209,9 @@ MAP_VARIANCE = Table(
     whole="state n_concepts",
 )
 FAILURE_CASES = Table(
-    "failure_cases", "concepts that a regional variant commits to late", FAILURES, claims=True,
-    text="stimulus_id concept text_preview failure_category notes variant", languages="language",
-    numbers=f"effect {INTERVAL} p_value q_value", whole="{variant}_commit", flags="significant",
+    "failure_cases", "concepts that a variant commits to late", FAILURES, claims=True,
+    text="stimuli stimulus_id concept text_preview failure_category notes variant", languages="language",
+    numbers=f"effect {INTERVAL} p_value q_value", whole="{variant}_commit n", flags="significant",
 )
 EDGE_EFFECTS = Table(  # a language here may be two, as in hi-en
     "edge_effects", "what each troublesome input loses", FAILURES,

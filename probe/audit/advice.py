@@ -28,6 +28,8 @@ ADVICE: dict[str, str] = {
     "level_not_claimed": "See why the level at this peak cannot be claimed; the peak falls with it.",
     "effect_not_claimed": "See why the effect itself cannot be claimed; other measures of it fall with it.",
     "no_rise": "Do not name a peak: the curve is as high elsewhere.",
+    "not_lost": "Do not call it lost: it gained, only less than the language's other concepts did.",
+    "english_moved": "Look at the English sentence: most languages lost it at once, so none of them did.",
     "rank_saturated": "Say that the claim rests on one measure: ranks are at their ceiling or at chance in both variants.",
     "no_untrained_control": "Run uv run untrained_control.py for this family, then this stage again.",
     "no_null": "Ask for the activations: without mismatched pairs a cosine shows nothing.",

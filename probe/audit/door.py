@@ -6,6 +6,7 @@
               regional    a variant's languages changed more than its placebo languages
               peak        alignment is highest here
               stands      an effect, under another way of measuring it
+    failure     a variant lost a concept in one language, which Base had
               descriptive for comparison, no claim
               blocked     it may not be said
     reason    why not: the finding's id; empty where it may be said
@@ -26,7 +27,7 @@ from probe.conventions import PRIMARY_METRIC, PRIMARY_POSITION
 
 DESCRIPTIVE, BLOCKED = "descriptive", "blocked"
 MEANING, MATCHED, EFFECT = "meaning", "matched", "effect"
-REGIONAL, PEAK, STANDS = "regional", "peak", "stands"
+REGIONAL, PEAK, STANDS, FAILURE = "regional", "peak", "stands", "failure"
 KINDS = {
     "alignment_summary": "level",
     "variant_effects": "effect",
@@ -109,6 +110,14 @@ class Judge:
     def robustness(self, table: pd.DataFrame, effects: pd.DataFrame) -> pd.DataFrame:
         return self.rows(table, rules.stands_beside(table, effects), rules.STANDS, STANDS)
 
+    def failures(self, table: pd.DataFrame, baseline: str, state: int) -> pd.DataFrame:
+        """Also with `significant`: that it passes the rules, whatever was found about the data. Its evidence
+        is the double-centred cosine of two variants around this state, and a finding about that counts."""
+        where = {"claim": "effect", "position": PRIMARY_POSITION, "metric": PRIMARY_METRIC, "state": state}
+        beside = table.rename(columns={"variant": "variant_a"}).assign(variant_b=baseline, **where)
+        fails = np.logical_or.reduce([rule(beside).to_numpy(bool) for rule in rules.FAILURE.values()])
+        return self.rows(table.assign(significant=~fails), beside, rules.FAILURE, FAILURE)
+
 
 def verdict_kind(verdict: str) -> str:
     return "level" if verdict in (MEANING, MATCHED) else verdict
@@ -132,7 +141,7 @@ def rule_findings(tables: Mapping[str, pd.DataFrame]) -> list[Finding]:
     return findings
 
 
-RULES = {*rules.LEVEL, *rules.EFFECT, *rules.REGIONAL, *rules.PEAK, *rules.STANDS}
+RULES = {*rules.LEVEL, *rules.EFFECT, *rules.REGIONAL, *rules.PEAK, *rules.STANDS, *rules.FAILURE}
 
 
 def _rule_finding(reason: str, kind: str, rows: pd.DataFrame, of: int) -> Finding:
@@ -165,6 +174,8 @@ SENTENCES: dict[str, str] = {
     "level_not_claimed": "the level at the peak cannot be claimed",
     "effect_not_claimed": "the effect itself cannot be claimed in any language",
     "no_rise": "the interval of the rise to it reaches 0",
+    "not_lost": "nothing was lost: the language's other concepts gained more",
+    "english_moved": "most languages lose the concept, so its English sentence moved",
 }
 
 

@@ -36,12 +36,11 @@ def judge(
     untrained: pd.DataFrame | None = None,
 ) -> Judged:
     """untrained: as untrained.csv has it, None where the family has none."""
-    controls = frozenset(name for name, variant in family.variants.items() if variant.untrained)
     findings = [
         *checks.audit(_evidence(measured, stores, manifest)),
-        *texts.shifted_lines(_offsets(measured, controls)),
+        *texts.shifted_lines(_offsets(measured, family.untrained)),
     ]
-    by = Judge(findings, controls)
+    by = Judge(findings, family.untrained)
     levels = rules.levels_beside(measured.summary, measured.few, untrained)
     tables = dict(measured.tables)
     summary = tables["alignment_summary"] = by.levels(measured.summary, measured.few, untrained)

@@ -186,3 +186,12 @@ STANDS: Mapping[str, Rule] = {
     "too_few_groups": few_groups,
     "not_significant": lambda t: ~((t.p_holm < ALPHA) & _clear(t.ci_low, t.ci_high)),
 }
+
+
+# Failures of concepts: what each lost beyond its language, whether it lost anything, and whether it was alone
+
+FAILURE: Mapping[str, Rule] = {
+    "not_significant": lambda t: ~((t.q_value < ALPHA) & (t.effect < 0)),
+    "not_lost": lambda t: ~(t.change < 0),
+    "english_moved": lambda t: t.shared.astype(bool),
+}

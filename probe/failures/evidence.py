@@ -26,9 +26,11 @@ CONVENTIONS = {
     "contrast": "clean: closeness of the clean form; loss: clean form minus input; loss - base: beyond Base",
     "one case": "matched pair against the mismatched pairs of its row and column, Student's t",
     "category": "mean over cases, Student's t",
+    "concept": "closeness in a variant less the share of Base's that the language kept; words by least "
+    "squares on all words and frames; against the scatter of the language's other concepts, Student's t",
     "q_value": "Benjamini-Hochberg; edge_effects: cases and variants of a contrast; edge_categories: "
-    "categories and variants of a contrast, all of them together apart; failure_cases: all concepts, "
-    "languages and regional variants in which Base commits, failing or not",
+    "categories and variants of a contrast, all of them together apart; failure_cases: of one kind of "
+    "stimuli all concepts, languages and variants in which Base commits, failing or not",
     "significant": f"q < {ALPHA}",
 }
 
@@ -76,14 +78,14 @@ def beyond_expected(change: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.diagonal(change) - predicted, completed - fit
 
 
-def single_cases(change: np.ndarray) -> pd.DataFrame:
-    """`beyond_expected` of each sentence with its 95 % interval and two-sided p, one row per row of `change`.
+def against_mismatched(change: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """`beyond_expected` of each sentence (n,), its standard error (n,), and that error's degrees of freedom.
 
     A single sentence cannot be resampled. The mismatched pairs of its row and column show how much a pair
     varies that shares no meaning, and the matched pair is held against them as one patient against a small
     control group: the error of its prediction adds to theirs. Degrees of freedom are those of the fit, as
-    the 2n - 2 pairs have a share in them. Where nothing changes, p = 1.
-    change: (n, n), n >= 4. Returns columns value, ci_low, ci_high, p_value. Raises ValueError for smaller n.
+    the 2n - 2 pairs have a share in them.
+    change: (n, n), n >= 4. Raises ValueError for smaller n.
     Source: Crawford and Howell 1998, "Comparing an Individual's Test Score Against Norms Derived from Small
     Samples".
     """
@@ -92,10 +94,16 @@ def single_cases(change: np.ndarray) -> pd.DataFrame:
     df = 2 * (n * n - 3 * n + 1) / n  # of n (n - 1) pairs, 2 n - 1 effects are estimated
     variance = ((residuals**2).sum(axis=0) + (residuals**2).sum(axis=1)) / df
     of_prediction = (2 * n - 3) / ((n - 1) * (n - 2))
-    return pd.DataFrame(t_test(value, np.sqrt(variance * (1 + of_prediction)), df))
+    return value, np.sqrt(variance * (1 + of_prediction)), df
 
 
-def t_test(value: np.ndarray, error: np.ndarray, df: float) -> dict[str, np.ndarray]:
+def single_cases(change: np.ndarray) -> pd.DataFrame:
+    """`against_mismatched` as a test: 95 % interval and two-sided p, one row per row of `change`. Where
+    nothing changes, p = 1. Returns columns value, ci_low, ci_high, p_value."""
+    return pd.DataFrame(t_test(*against_mismatched(change)))
+
+
+def t_test(value: np.ndarray, error: np.ndarray, df: float | np.ndarray) -> dict[str, np.ndarray]:
     """Of each value against zero, given its standard error: the columns TESTED. A zero has p = 1, also where
     its error is zero: some inputs are to the tokenizer what their clean forms are."""
     value, error = (np.where(np.abs(x) > resampling.ROUNDING, x, 0.0) for x in (value, error))

@@ -8,8 +8,11 @@ import pytest
 import batch_runner
 import build_stimuli
 import failure_classifier
+from probe.audit import findings
+from probe.audit.door import Judge
 from probe.failures import cases as failure_cases
 from probe.failures.cases import LATE, NEVER, failure
+from probe.failures.concepts import concepts
 from probe.families import load_family
 from probe.paths import REPOSITORY, Paths
 from probe.stimuli import edge_cases
@@ -38,7 +41,7 @@ def extract(root) -> None:
     ],
 )
 def test_the_definition(regional, baseline, expected):
-    assert failure(regional, baseline) == expected
+    assert failure(regional, baseline, 4) == expected
 
 
 @pytest.fixture
@@ -46,43 +49,72 @@ def with_commitments(tiny_root):
     out = tiny_root / "results" / "tiny"
     out.mkdir(parents=True)
     rows = [
-        ("C01", "fever", "hi", 3, 9),
-        ("C01", "fever", "sw", 3, None),
-        ("C02", "cough", "hi", 3, 7),
-        ("C03", "diarrhea", "hi", None, 7),
+        ("probes", "C01", "fever", "hi", 0, 2),
+        ("probes", "C01", "fever", "sw", 0, None),
+        ("probes", "C02", "cough", "hi", 1, 2),  # one state of 5 is tolerated
+        ("probes", "C03", "diarrhea", "hi", None, 2),
     ]
-    table = pd.DataFrame(rows, columns=["concept_id", "concept", "language", "base_layer", "fire_layer"])
-    table.astype({"base_layer": "Int64", "fire_layer": "Int64"}).to_csv(
-        out / "commitment_matrix.csv", index=False
-    )
+    columns = ["stimuli", "concept_id", "concept", "language", "base_layer", "fire_layer"]
+    table = pd.DataFrame(rows, columns=columns).astype({"base_layer": "Int64", "fire_layer": "Int64"})
+    table.to_csv(out / "commitment_matrix.csv", index=False)
+    findings.write(out, [], {})
     return tiny_root
 
 
 def cases_of(root, evidence: list[tuple]) -> pd.DataFrame:
+    """Of the probes. evidence: concept_id, language, effect, p_value, change, shared."""
     paths = Paths(root)
-    manifest = load_manifest(paths.source("data/stimulus_manifest.json"), "tiny")
+    manifest, family = (
+        load_manifest(paths.source("data/stimulus_manifest.json"), "tiny"),
+        load_family("tiny", paths),
+    )
     commitments = pd.read_csv(root / "results" / "tiny" / "commitment_matrix.csv")
-    table = pd.DataFrame(evidence, columns=["concept_id", "language", "effect", "p_value"])
-    table = table.assign(variant="fire", ci_low=table.effect - 0.1, ci_high=table.effect + 0.1, shared=False)
-    family = load_family("tiny", paths)
-    return failure_cases.cases(failure_cases.with_failures(commitments, table, family), family, manifest)
+    states = failure_cases.concept_commitments(
+        commitments[commitments.stimuli == "probes"], concepts(manifest, "probes"), failure_cases.RAW
+    )
+    columns = ["concept_id", "language", "effect", "p_value", "change", "shared"]
+    table = pd.DataFrame(evidence, columns=columns).assign(
+        variant="fire", ci_low=-1.0, ci_high=1.0, concept="c", n=1, text_preview="t",
+        stimulus_id=[f"probe_{row[0]}_{row[1]}" for row in evidence],
+    )  # fmt: skip
+    tested = failure_cases.with_failures(states, table, "base", tolerated=1).assign(stimuli="probes")
+    examined = failure_cases.Examined("probes", tested)
+    return failure_cases.cases([examined], family, ["base", "fire"], Judge([], family.untrained), 5)
 
 
 def test_a_failure_is_significant_where_the_loss_is_told_from_zero_and_only_there(with_commitments):
-    tested = [("C01", "hi", -0.3, 1e-4), ("C01", "sw", -0.1, 0.4), ("C02", "hi", -0.3, 1e-4)]
-    cases = cases_of(with_commitments, [*tested, ("C03", "hi", -0.5, 1e-9)])
+    tested = [
+        ("C01", "hi", -0.3, 1e-4, -0.3, False),
+        ("C01", "sw", -0.1, 0.4, -0.1, False),
+        ("C02", "hi", -0.3, 1e-4, -0.3, False),
+    ]
+    cases = cases_of(with_commitments, [*tested, ("C03", "hi", -0.5, 1e-9, -0.5, False)])
     assert list(cases.stimulus_id) == ["probe_C01_hi", "probe_C01_sw"]  # C02 is in time, Base has no C03
     assert list(cases.failure_category) == [LATE, NEVER]
     assert list(cases.significant) == [True, False]
+    assert list(cases.verdict) == ["failure", "blocked"]
+    assert list(cases.reason) == ["", "not_significant/failure"]
     assert cases.notes[0] == "fire (a language it emphasises)"
     assert cases.notes[1].startswith("fire (not a language it emphasises); not significant")
     # Three could have failed, the least p is shared by two of them.
     assert list(cases.q_value) == pytest.approx([1.5e-4, 0.4])
 
 
-def test_a_failure_whose_closeness_rose_is_not_significant(with_commitments):
-    cases = cases_of(with_commitments, [("C01", "hi", 0.3, 1e-6), ("C01", "sw", -0.3, 1e-6)])
-    assert list(cases.significant) == [False, True]
+@pytest.mark.parametrize(
+    ("effect", "change", "shared", "reason"),
+    [
+        (-0.3, -0.3, False, ""),
+        (0.3, -0.3, False, "not_significant/failure"),
+        (-0.3, 0.1, False, "not_lost/failure"),
+        (-0.3, -0.3, True, "english_moved/failure"),
+    ],
+)
+def test_what_only_looks_like_a_loss_may_not_be_said(with_commitments, effect, change, shared, reason):
+    case = cases_of(with_commitments, [("C01", "hi", effect, 1e-6, change, shared)]).iloc[0]
+    assert case.reason == reason
+    assert case.significant == (not reason)
+    assert (case.verdict == "failure") == (not reason)
+    assert (": " in case.notes or "; " in case.notes) == bool(reason)
 
 
 def test_the_stage_writes_failures_with_their_evidence_and_edge_cases(with_commitments, monkeypatch, capsys):
@@ -93,11 +125,19 @@ def test_the_stage_writes_failures_with_their_evidence_and_edge_cases(with_commi
     out = with_commitments / "results" / "tiny"
     cases = pd.read_csv(out / "failure_cases.csv")
     assert list(cases.columns) == [
-        "stimulus_id", "concept", "language", "text_preview", "base_commit", "fire_commit",
-        "failure_category", "notes", *EVIDENCE,
+        "stimuli", "stimulus_id", "concept", "language", "text_preview", "base_commit", "fire_commit", "n",
+        "failure_category", "notes", *EVIDENCE, "verdict", "reason",
     ]  # fmt: skip
     assert list(cases.stimulus_id) == ["probe_C01_hi", "probe_C01_sw"]
+    assert list(cases.concept) == ["fever", "fever"]
     assert ((cases.ci_low < cases.effect) & (cases.effect < cases.ci_high)).all()
+    about = json.loads((out / "failure_cases.meta.json").read_text())
+    assert about["params"]["tolerated_delay"] == 1
+    assert about["counts"]["probes"]["fire"] | {"significant": 0} == {
+        "examined": 3, "failures": 2, "significant": 0,
+    }  # fmt: skip
+    assert about["summary"]["flores"] == "no failures: the manifest has no such sentences"
+    assert "results/tiny/artifact_audit.json" in about["inputs"]
     effects, categories = (pd.read_csv(out / f"edge_{name}.csv") for name in ("effects", "categories"))
     assert len(effects) == 32 * (2 + 3)
     assert len(categories) == 6 * (2 + 3)
@@ -106,15 +146,21 @@ def test_the_stage_writes_failures_with_their_evidence_and_edge_cases(with_commi
     assert text["params"]["family"] == "tiny"
     assert "activations/tiny/fire" in text["inputs"]
     printed = capsys.readouterr().out
-    assert "2 failures" in printed.splitlines()[-1]
+    assert "failure_cases.csv: 2 failures, " in printed.splitlines()[-1]
+    assert "probes: failures: Fire 2 of 3, " in printed
     assert "of 15 losses told from zero" in printed
 
 
-def test_a_manifest_without_edge_cases_is_said_and_is_no_error(with_commitments, caplog):
+def test_every_kind_is_examined_and_a_manifest_without_edge_cases_is_no_error(with_commitments, caplog):
+    path = with_commitments / "results" / "tiny" / "commitment_matrix.csv"
+    path.write_text(f"{path.read_text()}parallel,4,4,sw,1,\n")
     extract(with_commitments)
     with caplog.at_level("INFO"):
         assert run(with_commitments) == 0
     assert "the manifest has no edge cases" in caplog.text
+    cases = pd.read_csv(path.with_name("failure_cases.csv"))
+    assert list(cases.stimulus_id) == ["probe_C01_hi", "probe_C01_sw", "parallel_sw_4"]
+    assert list(cases.stimuli) == ["probes", "probes", "parallel"]
     assert not list((with_commitments / "results" / "tiny").glob("edge_*"))
 
 
@@ -122,19 +168,24 @@ def test_a_manifest_without_edge_cases_is_said_and_is_no_error(with_commitments,
     ("commitments", "variants", "why"),
     [
         ("C01,fever,hi,,", "base,fire", "Base commits to no concept in any language"),
-        ("C01,fever,hi,3,7", "base,fire", "Fire commit in time in all of the 1 cases in which Base commits"),
-        ("C01,fever,hi,3,9", "base", "no variant that emphasises languages was measured"),
+        ("C01,fever,hi,0,1", "base,fire", "Fire commit in time in all of the 1 cases in which Base commits"),
+        ("C01,fever,hi,0,2", "base", "no variant was measured beside the baseline and untrained controls"),
     ],
 )
-def test_where_nothing_fails_the_last_line_says_why(with_commitments, capsys, commitments, variants, why):
+def test_where_nothing_fails_every_kind_says_why(with_commitments, capsys, commitments, variants, why):
     path = with_commitments / "results" / "tiny" / "commitment_matrix.csv"
-    path.write_text(f"concept_id,concept,language,base_layer,fire_layer\n{commitments}\n")
+    path.write_text(f"stimuli,concept_id,concept,language,base_layer,fire_layer\nprobes,{commitments}\n")
     extract(with_commitments)
+    capsys.readouterr()
     assert run(with_commitments, "--variants", variants) == 0
     table = pd.read_csv(path.with_name("failure_cases.csv"))
     assert table.empty
-    assert {"base_commit", "fire_commit", *EVIDENCE} <= set(table.columns)
-    assert f"failure_cases.csv: no failures: {why}" in capsys.readouterr().out.splitlines()[-1]
+    assert {"base_commit", "fire_commit", *EVIDENCE, "verdict", "reason"} <= set(table.columns)
+    *kinds, last = capsys.readouterr().out.splitlines()
+    assert f"probes: no failures: {why}" in "\n".join(kinds)
+    parallel = next(line for line in kinds if line.startswith("parallel: "))
+    assert ("commitment_matrix.csv has no row of them" in parallel) == (variants != "base")
+    assert last.endswith("failure_cases.csv: 0 failures, 0 of them may be said")
 
 
 def test_missing_commitments_or_activations_say_what_to_run(tiny_root, with_commitments, capsys):

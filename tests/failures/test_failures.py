@@ -1,13 +1,13 @@
 """The evidence behind failures: single cases, categories, and effects that were planted."""
 
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import t as student_t
 
+from probe.audit.door import Judge, claimable
 from probe.errors import ProbeError
 from probe.failures import cases, edge, evidence
 from probe.families import load_family
@@ -198,7 +198,8 @@ def lost(manifest: Manifest, **moved: str) -> pd.DataFrame:
     for name, where in moved.items():
         instead = rng.normal(size=D_MODEL)
         fire[name] = instead if where == "elsewhere" else fire[name] - common + instead
-    found = cases.concept_evidence({"base": Planted(base), "fire": Planted(fire)}, manifest, "base", ["fire"])
+    stores = {"base": Planted(base), "fire": Planted(fire)}
+    found = cases.concept_evidence(stores, manifest, "probes", "base", ["fire"])
     assert len(found) == 20 * 9
     return evidence.with_q_values(found)
 
@@ -218,16 +219,18 @@ def test_an_english_sentence_that_moved_is_no_loss_of_the_nine_languages(probes,
     found = lost(probes, probe_C03_en=where)
     assert found.significant.sum() == (9 if where == "elsewhere" else 0)
     assert set(found[found.shared].concept_id) <= {"C03"}
-    never = found.assign(concept="pain", base_layer=3, fire_layer=None, failure_category=cases.NEVER)
-    table = cases.cases(never, load_family("nano-aya", Paths()), probes)
+    never = found.assign(stimuli="probes", base_commit=3, fire_commit=None, failure_category=cases.NEVER)
+    family = load_family("nano-aya", Paths())
+    judge = Judge([], family.untrained)
+    table = cases.cases([cases.Examined("probes", never)], family, ["base", "fire"], judge, N_STATES)
     assert len(table) == 20 * 9
+    assert not claimable(table).any()
     assert not table.significant.any()
-    assert table.notes.str.endswith("so the English moved").sum() == found.significant.sum()
+    moved = table.reason == "english_moved/failure"
+    assert table.notes[moved].str.endswith("so the English moved").all()
+    assert moved.sum() == found.significant.sum()
 
 
-def test_languages_without_concepts_enough_give_no_evidence():
-    nothing = cases.concept_evidence({}, SimpleNamespace(matched=lambda *_: []), "base", ["fire"])
-    assert list(nothing.columns) == [
-        "concept_id", "language", "variant", "effect", "ci_low", "ci_high", "p_value", "shared",
-    ]  # fmt: skip
-    assert nothing.empty
+def test_languages_without_concepts_enough_give_no_evidence(probes):
+    few = Manifest(metadata={}, probes=[s for s in probes.probes if s.concept_id < "C05"])
+    assert cases.concept_evidence({}, few, "probes", "base", ["fire"]).empty
