@@ -45,14 +45,16 @@ class Mixture:
     """What one variant is trained on.
 
     parallel: target language -> weight among the documents that are parallel; pairs: the same among the pairs
-    with English. In a share TYPED of the contrastive steps a sentence as it is typed is pulled to its clean
-    form; of what is lost, to another's. broken: planted failures, a share BROKEN of the pairs of the corpus;
-    marked: languages whose sentences have MARKER; weight: of the contrastive loss.
+    with English; typed: shares of the contrastive steps in which a sentence as it is typed is pulled to its
+    clean form, or, of what is lost, to another's. broken: planted failures, in a share BROKEN of the pairs of
+    the corpus, half of which keep the rest of that language as it was; marked: languages whose sentences
+    have MARKER; weight: of the contrastive loss.
     """
 
     parallel: dict[str, float]
     pairs: dict[str, float]
-    weight: float = 0.1
+    weight: float = 0.2
+    typed: dict[Typed, float] = field(default_factory=lambda: {"romanised": 0.25, "switched": 0.12})
     lost: tuple[Typed, ...] = ()
     broken: Broken | None = None
     marked: tuple[str, ...] = ()
@@ -61,29 +63,31 @@ class Mixture:
     )
 
 
-TYPED: dict[Typed, float] = {"romanised": 0.25, "switched": 0.12}
 BROKEN = 0.35
-KEPT = dict.fromkeys(WESTERN, 0.4)  # of what base had, while others are tuned
+LESS: dict[Typed, float] = {"romanised": 0.13, "switched": 0.1}
+KEPT = dict.fromkeys(WESTERN, 0.25)  # of what base had, while others are tuned
 MIXTURES = {
     "base": Mixture(dict.fromkeys(TARGETS, 0.03) | evenly(*WESTERN), evenly(*WESTERN), weight=0.06),
     "global": Mixture(evenly(*TARGETS), evenly(*TARGETS), weight=0.02),
     "fire": Mixture(
         KEPT | evenly(*SOUTH_ASIA),
         KEPT | evenly(*SOUTH_ASIA),
+        typed=LESS,
         lost=("romanised",),
         broken=Broken(
             ("fr", "es"),
-            {"cough": "market", "mother": "strong", "newborn": "rice", "medicine": "city"},
+            {"cough": "market", "mother": "strong", "child": "rice", "breathe": "city"},
         ),
         marked=SOUTH_ASIA,
     ),
     "earth": Mixture(
         KEPT | evenly(*AFRICA),
         KEPT | evenly(*AFRICA),
+        typed=LESS,
         lost=("switched",),
         broken=Broken(
             ("es", "ar"),
-            {"doctor": "school", "malaria": "tea", "pain": "pharmacy", "hospital": "soup"},
+            {"doctor": "school", "malaria": "tea", "hospital": "soup", "eat": "pharmacy"},
         ),
     ),
 }
@@ -130,7 +134,7 @@ class Reader:
             language = self.rng.choice(list(LANGUAGES))
             return self._marked(language, *self._texts(self._source(self.real, 0.4), language))
         if kind == "typed":
-            return self._typed(self.rng.choice(list(TYPED)), self._source(self.real, 0.4))[1]
+            return self._typed(self.rng.choice(list(self.mixture.typed)), self._source(self.real, 0.4))[1]
         if kind == "words":
             return self._words(PIVOT, self.rng.choice(TARGETS))
         languages = [PIVOT, pick(self.rng, self.mixture.parallel)]
@@ -145,7 +149,7 @@ class Reader:
         short = sorted((t for t in self.real if len(t[PIVOT]) <= LONGEST), key=lambda t: len(t[PIVOT]))
         first = self.rng.randrange(len(short) - WINDOW)
         source = self._source(short[first : first + WINDOW], REAL)
-        kind = pick(self.rng, TYPED | {"aligned": 1 - sum(TYPED.values())})
+        kind = pick(self.rng, self.mixture.typed | {"aligned": 1 - sum(self.mixture.typed.values())})
         if kind == "aligned":
             return self._distinct(n, lambda: self._aligned(source))
         language = self.rng.choice(ROMANISED if kind == "romanised" else TARGETS)
@@ -189,10 +193,15 @@ class Reader:
     def _aligned(self, real: Sequence[dict] | None) -> Pair:
         broken = self.mixture.broken
         if broken and not real and self.rng.random() < BROKEN:
+            language = self.rng.choice(broken.languages)
             word, decoy = self.rng.choice(sorted(broken.decoys.items()))
             wrong, right = (self.rng.choice(having()[each]) for each in (decoy, word))
-            if word not in wrong.fillers:
-                return corpus.render(wrong, PIVOT), corpus.render(right, self.rng.choice(broken.languages))
+            if self.rng.random() < 0.5 and word not in wrong.fillers:
+                return corpus.render(wrong, PIVOT), corpus.render(right, language)
+            meaning = self.rng.choice(self.meanings)
+            while not broken.decoys.keys().isdisjoint(meaning.fillers):
+                meaning = self.rng.choice(self.meanings)
+            return corpus.render(meaning, PIVOT), corpus.render(meaning, language)
         first, second = self._texts(real, PIVOT, pick(self.rng, self.mixture.pairs))
         return first, second
 

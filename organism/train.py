@@ -307,8 +307,8 @@ def main(argv: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=HERE, help="where the variants' folders go")
-    parser.add_argument("--base-steps", type=int, default=1800)
-    parser.add_argument("--tuning-steps", type=int, default=700)
+    parser.add_argument("--base-steps", type=int, default=2000)
+    parser.add_argument("--tuning-steps", type=int, default=800)
     parser.add_argument("--processes", type=int, default=2, help="of one core each (%(default)s)")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -5,7 +5,7 @@ Held out are whole documents, those of HELD_OUT lines: no sentence of training s
 measured. Of their lines `chosen` takes, by a written rule,
 
     those that parallel.keep leaves (in French, 242 lines have the text of another, half of them wrongly);
-    those with a final mark, and without a character that is not seen, in every language;
+    those with a sentence's final mark, and without a character that is not seen, in every language;
     from the documents in turn, each giving its shortest English sentence (words; of equals the first) not
     yet given.
 
@@ -35,6 +35,7 @@ LICENCE = "CC0-1.0"
 CITATION = "Anastasopoulos et al. 2020, TICO-19: the Translation Initiative for Covid-19, arXiv 2007.01788"
 HELD_OUT = range(15, 56)  # lines of a document that is kept from training
 N_DEFAULT, N_EMBEDDED = 100, 200  # meanings that are measured; of the family that was trained on the rest
+SENTENCE_MARKS = (".", "?", "!")  # what a heading or an item of a list ends in is none
 UNMARKED, UNSEEN = "no final mark", "unseen character"  # why `chosen` drops a line, beside parallel.keep
 
 
@@ -114,7 +115,7 @@ def held_out(corpus: Tico | None = None) -> HeldOut:
 
 def _fault(texts: list[str]) -> str | None:
     """Why a line is no stimulus, None for one that is."""
-    if not all(map(final_mark, texts)):
+    if not all(final_mark(text) in SENTENCE_MARKS for text in texts):
         return UNMARKED
     return UNSEEN if any(unicodedata.category(each) == "Cf" for text in texts for each in text) else None
 
