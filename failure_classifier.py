@@ -8,7 +8,8 @@ Run     uv run failure_classifier.py --family nano-aya
 
 A failure is a concept and a language that a regional variant commits to more than 4 states later than Base,
 or never where Base does; it is significant where the sentence also lost closeness to its own meaning. Edge
-cases are those of p1_edge_cases.json: what closeness the input loses against its clean form.
+cases are those of p1_edge_cases.json, and the generated ones of nano-aya: what closeness the input loses against
+its clean form.
 """
 
 import argparse
@@ -65,7 +66,7 @@ def measure(args: argparse.Namespace) -> None:
     manifest = load_manifest(paths.source(family.manifest), family.name)
     source, commitments = read_commitments(paths, family, manifest)
     measured = dict.fromkeys([family.baseline, *variants])
-    stores = open_stores(paths, family, measured, [*manifest.probes, *manifest.edge])
+    stores = open_stores(paths, family, measured, [*manifest.probes, *edge.needed(manifest)])
     params = {"tolerated_delay": cases.TOLERATED_DELAY}
     metadata = provenance(paths, family, stores, params, [source], **evidence.CONVENTIONS)
     out = paths.results(family.name)
@@ -84,7 +85,7 @@ def write_edge(
     if not manifest.edge:
         log.info("the manifest has no edge cases; build it again with: uv run build_stimuli.py")
         return
-    by_case, by_category = edge.edge_tables(stores, manifest, family.baseline)
+    by_case, by_category = edge.edge_tables(stores, manifest, family.baseline, family.emphasised)
     EDGE_EFFECTS.write(out, by_case, metadata)
     path = EDGE_CATEGORIES.write(out, by_category, metadata)
     print(f"{path}: {edge.summary(by_category)}")

@@ -212,12 +212,12 @@ FAILURE_CASES = Table(
 )
 EDGE_EFFECTS = Table(  # a language here may be two, as in hi-en
     "edge_effects", "what each troublesome input loses", FAILURES,
-    text="test_id language variant failure_category contrast", numbers=f"value {INTERVAL} p_value q_value",
+    text="test_id source language variant failure_category contrast", numbers=f"value {INTERVAL} p_value q_value",
     flags="distinguishable significant", optional="distinguishable significant",
 )
-EDGE_CATEGORIES = Table(
-    "edge_categories", "what each kind of trouble costs", FAILURES, text="variant failure_category contrast",
-    numbers=f"value {INTERVAL} p_value q_value", whole="n", flags="distinguishable significant",
+EDGE_CATEGORIES = Table(  # languages: of the inputs, "all" or those that a variant emphasises, as in regional
+    "edge_categories", "what each kind of trouble costs", FAILURES,
+    text="variant failure_category source languages contrast", numbers=f"value {INTERVAL} p_value q_value", whole="n", flags="distinguishable significant",
     optional="distinguishable significant",
 )
 LENS_ROWS = Table(

@@ -23,11 +23,16 @@ TESTED = ["value", "ci_low", "ci_high", "p_value"]
 CONVENTIONS = {
     "closeness": f"cosine at '{PRIMARY_POSITION}', mean over the middle half of the states; matched minus "
     "what the mismatched pairs of its row and its column lead one to expect",
+    "edge closeness": "to references in languages of which the input has no word, the mean over them; centred "
+    "on the mean of either side; mismatched pairs are of one source and one reference language, and where "
+    "cases are generated of one category and language too",
     "contrast": "clean: closeness of the clean form; loss: clean form minus input; loss - base: beyond Base",
-    "one case": "matched pair against the mismatched pairs of its row and column, Student's t",
-    "category": "mean over cases, Student's t",
-    "q_value": "Benjamini-Hochberg; edge_effects: cases and variants of a contrast; edge_categories: "
-    "categories and variants of a contrast, all of them together apart; failure_cases: all concepts, "
+    "one case": "matched pair against the mismatched pairs of its row and column, Student's t; over several "
+    "references the mean, with the mean of the errors",
+    "category": "mean over cases; written: Student's t; generated: groups of cases that share words",
+    "languages": "of the inputs: all, or those that a variant emphasises",
+    "q_value": "Benjamini-Hochberg; edge_effects: cases and variants of a source and contrast; edge_categories: "
+    "categories and variants of a source, languages and contrast, all categories together apart; failure_cases: all concepts, "
     "languages and regional variants in which Base commits, failing or not",
     "significant": f"q < {ALPHA}",
 }
@@ -93,6 +98,32 @@ def single_cases(change: np.ndarray) -> pd.DataFrame:
     variance = ((residuals**2).sum(axis=0) + (residuals**2).sum(axis=1)) / df
     of_prediction = (2 * n - 3) / ((n - 1) * (n - 2))
     return pd.DataFrame(t_test(value, np.sqrt(variance * (1 + of_prediction)), df))
+
+
+def case_errors(change: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """What `single_cases` tests: ((n,) values, (n,) standard errors, degrees of freedom)."""
+    n = len(change)
+    value, residuals = beyond_expected(change)
+    df = 2 * (n * n - 3 * n + 1) / n
+    variance = ((residuals**2).sum(axis=0) + (residuals**2).sum(axis=1)) / df
+    return value, np.sqrt(variance * (1 + (2 * n - 3) / ((n - 1) * (n - 2)))), df
+
+
+def centred_closeness(
+    store: ActivationStore, sentences: Sequence[Stimulus], references: Sequence[Stimulus]
+) -> np.ndarray:
+    """(n, n) float64 in [-1, 1]: as `closeness`, once the mean of each side is taken away, as the primary
+    measure does: what a language, or a way to type it, adds to all of its sentences is no part of a meaning.
+
+    Raises MissingActivations where one was not extracted, ValueError where all sentences of a side are one.
+    """
+    states = middle_states(store.n_states)
+    sides = (
+        store.resid(PRIMARY_POSITION, [s.stimulus_id for s in side], states).astype(np.float64)
+        for side in (sentences, references)
+    )
+    rows, columns = (side - side.mean(axis=0) for side in sides)
+    return metrics.grams(rows, columns).similarity.mean(axis=0)
 
 
 def t_test(value: np.ndarray, error: np.ndarray, df: float) -> dict[str, np.ndarray]:

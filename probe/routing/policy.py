@@ -10,6 +10,7 @@ from probe.conventions import PRIMARY_METRIC, PRIMARY_POSITION
 from probe.families import Family, load_family
 from probe.languages import label
 from probe.paths import Paths
+from probe.stimuli.manifest import GENERATED
 from probe.tables import EDGE_CATEGORIES, REGIONAL
 
 # A variant copes with a category where it may lose, beyond the baseline, at most this share of what the
@@ -79,31 +80,28 @@ def measured(family: Family, regional: pd.DataFrame) -> dict[str, str]:
     return {language: variant for language, variant in meant.items() if variant in shown}
 
 
-def coping(categories: pd.DataFrame, baseline: str) -> dict[tuple[str, str], Coping]:
+def coping(categories: pd.DataFrame, family: Family) -> dict[tuple[str, str], Coping]:
     """What edge_categories.csv shows of each variant and category.
 
-    COPES: the whole interval of the loss beyond the baseline's is below MARGIN of the closeness of the
-    baseline's clean forms, where there is any (its interval is clear of 0). LOSES: that interval is above 0
-    otherwise. UNSETTLED: neither, as where the clean forms have nothing to lose.
+    Of the generated cases where there are some, for they are many, and of the languages that the variant
+    emphasises, for those are what it would be given. COPES: the whole interval of the loss beyond the
+    baseline's is below MARGIN of the closeness of the baseline's clean forms, where there is any (its interval
+    is clear of 0). LOSES: that interval is above 0 otherwise. UNSETTLED: neither, as where the clean forms have
+    nothing to lose.
     """
-    clean = categories.query("variant == @baseline and contrast == 'clean'").set_index("failure_category")
-    beyond = categories.loc[categories.contrast == f"loss - {baseline}"]
-    return {
-        (row["variant"], row["failure_category"]): _coping(pd.Series(row), clean.loc[row["failure_category"]])
-        for row in beyond.to_dict("records")
-        if row["failure_category"] in clean.index
-    }
+    same = ["failure_category", "source", "languages"]
+    clean = categories.query("variant == @family.baseline and contrast == 'clean'").set_index(same)
+    beyond = categories.loc[categories.contrast == f"loss - {family.baseline}"]
+    found = {}
+    for (variant, category), rows in beyond.groupby(["variant", "failure_category"], sort=False):
+        row = _most_telling(rows, " ".join(family.variants[variant].emphasises))
+        found[variant, category] = _coping(row, clean.loc[tuple(row[same])])
+    return found
 
 
-def _coping(beyond: pd.Series, clean: pd.Series) -> Coping:
-    margin = MARGIN * clean.value
-    figures = f"{beyond.value:+.3f} [{beyond.ci_low:+.3f}, {beyond.ci_high:+.3f}], margin {margin:.3f}"
-    if clean.ci_low > 0 and beyond.ci_high < margin:
-        return Coping(COPES, f"loses no more than the baseline ({figures})")
-    if beyond.ci_low > 0:
-        return Coping(LOSES, f"loses more than the baseline ({figures})")
-    why = figures if clean.ci_low > 0 else "the clean forms show nothing that could be lost"
-    return Coping(UNSETTLED, f"measured, but neither coping nor a loss is shown ({why})")
+def _most_telling(rows: pd.DataFrame, own: str) -> pd.Series:
+    preferred = (rows.source == GENERATED) * 2 + (rows.languages == own)
+    return rows.loc[preferred.idxmax()]
 
 
 def load_policy(family_name: str, paths: Paths | None = None) -> Policy:
@@ -115,6 +113,6 @@ def load_policy(family_name: str, paths: Paths | None = None) -> Policy:
         variants = measured(family, REGIONAL.read(paths, family.name, needs=["verdict"]))
         policy = replace(policy, variants=variants, source=paths.name(source))
     if EDGE_CATEGORIES.path(paths, family.name).exists():
-        shown = coping(EDGE_CATEGORIES.read(paths, family.name), family.baseline)
+        shown = coping(EDGE_CATEGORIES.read(paths, family.name), family)
         policy = replace(policy, coping=shown)
     return policy
