@@ -164,9 +164,7 @@ def read_parallel(folder: Path, paths: Paths) -> tuple[list[ParallelSentence], d
     }
 
 
-def read_edge(
-    paths: Paths, held_out: Sequence[ParallelSentence]
-) -> tuple[list[EdgeCase], dict]:
+def read_edge(paths: Paths, held_out: Sequence[ParallelSentence]) -> tuple[list[EdgeCase], dict]:
     """The written cases, and those generated from the held-out sentences of an organism, none for others."""
     path = paths.source(edge_cases.FILE)
     source: dict = {"file": paths.name(path), "sha256": sha256(path)}

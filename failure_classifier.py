@@ -8,8 +8,8 @@ Run     uv run failure_classifier.py --family nano-aya
 
 A failure is a concept and a language that a regional variant commits to more than 4 states later than Base,
 or never where Base does; it is significant where the sentence also lost closeness to its own meaning. Edge
-cases are those of p1_edge_cases.json, and the generated ones of nano-aya: what closeness the input loses against
-its clean form.
+cases are those of p1_edge_cases.json, and the ones generated for nano-aya: what closeness the input loses
+against its clean form.
 """
 
 import argparse

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -13,10 +14,10 @@ from probe.failures import evidence
 from probe.stats.groups import Groups
 from probe.stats.inference import infer_mean
 from probe.stimuli.manifest import GENERATED, EdgeCase, Manifest, Stimulus
+from probe.tables import EVERY
 
 log = logging.getLogger(__name__)
 
-EVERY = "all"  # the category of all cases together, and the languages of all of them
 KEYS = ["variant", "failure_category", "source", "languages", "contrast"]
 
 
@@ -73,7 +74,9 @@ def blocks(cases: Sequence[Case]) -> list[Block]:
         for reference in case.references:
             key = (case.input.source, reference.language, *own)
             members.setdefault(key, []).append((place, reference))
-    enough = [list(zip(*block, strict=True)) for block in members.values() if len(block) >= evidence.MIN_CASES]
+    enough = [
+        list(zip(*block, strict=True)) for block in members.values() if len(block) >= evidence.MIN_CASES
+    ]
     return [
         Block(np.array(places), [cases[place] for place in places], list(references))
         for places, references in enough
@@ -89,18 +92,16 @@ def edge_tables(
     """What the edge cases lose, by case and by category (with all of them as EVERY).
 
     Both have variant, failure_category, source (WRITTEN or GENERATED), contrast (see evidence.CONVENTIONS),
-    value, ci_low, ci_high, p_value, q_value, significant; the first test_id and language, the second languages
-    (those of the inputs: EVERY, or one of `emphasised`, joined by blanks) and n. Rows of fewer than
+    value, ci_low, ci_high, p_value, q_value, significant; the first test_id and language; the second n and
+    languages (those of the inputs: EVERY, or one of `emphasised`, joined by blanks). Rows of fewer than
     evidence.MIN_CASES are left out of the second. Raises ProbeError where there are fewer than that in all.
     """
     cases = edge_cases(manifest)
     held = blocks(cases)
     measured = sorted({int(place) for block in held for place in block.places})
     if not measured:
-        raise ProbeError(
-            f"the manifest has {len(cases)} edge cases, {evidence.MIN_CASES} are needed with references in one "
-            "language"
-        )
+        least = f"{evidence.MIN_CASES} are needed with references in one language"
+        raise ProbeError(f"the manifest has {len(cases)} edge cases, {least}")
     if len(measured) < len(cases):
         log.warning("%d edge cases have too few others to be held against", len(cases) - len(measured))
     effects = _effects(stores, held, cases, baseline)
@@ -112,7 +113,7 @@ def edge_tables(
     categories = evidence.with_q_values(categories, families)
     tested = [*evidence.TESTED, "q_value", "significant"]
     by_case = ["test_id", "source", "language", "variant", "failure_category", "contrast"]
-    return effects[[*by_case, *tested]], categories[[*KEYS, *tested, "n"]]
+    return effects.reindex(columns=[*by_case, *tested]), categories.reindex(columns=[*KEYS, *tested, "n"])
 
 
 def _effects(
@@ -122,12 +123,12 @@ def _effects(
     are taken to be the same error: the error of their mean is the mean of theirs."""
     parts = []
     for block in held:
-        for variant, contrast, change in _contrasts(stores, block, baseline):
+        for order, (variant, contrast, change) in enumerate(_contrasts(stores, block, baseline)):
             value, error, df = evidence.case_errors(change)
-            keys = {"variant": variant, "contrast": contrast, "place": block.places}
+            keys = {"order": order, "variant": variant, "contrast": contrast, "place": block.places}
             parts.append(pd.DataFrame(keys | {"value": value, "error": error, "df": df}))
     ways = {"value": "mean", "error": "mean", "df": "min"}
-    rows = pd.concat(parts).groupby(["variant", "contrast", "place"], sort=False).agg(ways).reset_index()
+    rows = pd.concat(parts).groupby(["order", "variant", "contrast", "place"]).agg(ways).reset_index()
     tested = evidence.t_test(*(rows[name].to_numpy() for name in ("value", "error", "df")))
     inputs = [cases[place].input for place in rows.place]
     labels = {
@@ -136,25 +137,16 @@ def _effects(
         "language": [case.language for case in inputs],
         "failure_category": [case.failure_category for case in inputs],
     }
-    table = rows[["variant", "contrast", "place"]].assign(**labels, **tested)
-    order = {variant: place for place, variant in enumerate(_ordered(stores, baseline))}
-    contrasts = {"clean": 0, "loss": 1}
-    table = table.assign(_v=table.variant.map(order), _c=table.contrast.map(contrasts).fillna(2))
-    return table.sort_values(["_v", "_c", "place"], kind="stable", ignore_index=True)
-
-
-def _ordered(stores: Mapping[str, ActivationStore], baseline: str) -> list[str]:
-    """The baseline first: the others are compared with it."""
-    return sorted(stores, key=lambda name: name != baseline)
+    return rows[["variant", "contrast"]].assign(**labels, **tested)
 
 
 def _contrasts(
     stores: Mapping[str, ActivationStore], block: Block, baseline: str
 ) -> Iterator[tuple[str, str, np.ndarray]]:
-    """(variant, contrast, (n, n) change)."""
+    """(variant, contrast, (n, n) change), the baseline first: the others are compared with it."""
     inputs, cleans = [case.input for case in block.cases], [case.clean for case in block.cases]
     loss_of_baseline = np.empty(0)
-    for variant in _ordered(stores, baseline):
+    for variant in sorted(stores, key=lambda name: name != baseline):
         clean = evidence.centred_closeness(stores[variant], cleans, block.references)
         loss = clean - evidence.centred_closeness(stores[variant], inputs, block.references)
         yield variant, "clean", clean
@@ -170,12 +162,11 @@ def _categories(
 ) -> Iterator[dict]:
     """The mean of each category and of all cases, by source and by languages (none given: all of them)."""
     for codes in dict.fromkeys(map(tuple, emphasised)):
-        rows = effects[effects.language.isin(codes)] if codes else effects
+        rows = effects.loc[effects.language.isin(codes)] if codes else effects
         for name in (*dict.fromkeys(rows.failure_category), EVERY):
-            of_category = rows if name == EVERY else rows[rows.failure_category == name]
-            for (variant, source, contrast), own in of_category.groupby(
-                ["variant", "source", "contrast"], sort=False
-            ):
+            of_category = rows if name == EVERY else rows.loc[rows.failure_category == name]
+            for key, own in of_category.groupby(["variant", "source", "contrast"], sort=False):
+                variant, source, contrast = cast(tuple[str, str, str], key)
                 if len(own) >= evidence.MIN_CASES:
                     keys = (variant, name, source, " ".join(codes) or EVERY, contrast)
                     tested = _mean(own, groups, source == GENERATED)
@@ -184,8 +175,8 @@ def _categories(
 
 def _mean(cases: pd.DataFrame, groups: Mapping[str, dict], shared: bool) -> dict[str, float]:
     """The columns TESTED. Cases that share words or a frame: by their groups. Others by Student's t, not by
-    resampling: at n = 6 a 95 % BCa interval covers 91 to 94 % of simulated data sets (t: 92 to 96 %), and no p
-    of 2**6 flips survives a correction for 25."""
+    resampling: at n = 6 a 95 % BCa interval covers 91 to 94 % of simulated data sets (t: 92 to 96 %), and no
+    p of 2**6 flips survives a correction for 25."""
     values = cases.value.to_numpy()
     if shared:
         test = infer_mean(values[:, None], Groups.of([groups[name] for name in cases.test_id]))
@@ -200,9 +191,12 @@ def summary(by_category: pd.DataFrame) -> str:
     """One line: the losses of categories, in all languages, that are told from zero."""
     table = by_category.query("failure_category != @EVERY and languages == @EVERY and contrast != 'clean'")
     found = table[table.significant]
+    columns = zip(
+        found.failure_category, found.variant, found.source, found.contrast, found.value, strict=True
+    )
     named = [
-        f"{row['failure_category']} in {row['variant']} ({row['source']}, {row['contrast']} {row['value']:+.3f})"
-        for row in found.to_dict("records")
+        f"{category} in {variant} ({source}, {contrast} {value:+.3f})"
+        for category, variant, source, contrast, value in columns
     ]
     gains = int((found.value < 0).sum())
     told = f"{len(found)} of {len(table)} losses told from zero, {gains} of them negative, thus gains"

@@ -23,17 +23,18 @@ TESTED = ["value", "ci_low", "ci_high", "p_value"]
 CONVENTIONS = {
     "closeness": f"cosine at '{PRIMARY_POSITION}', mean over the middle half of the states; matched minus "
     "what the mismatched pairs of its row and its column lead one to expect",
-    "edge closeness": "to references in languages of which the input has no word, the mean over them; centred "
-    "on the mean of either side; mismatched pairs are of one source and one reference language, and where "
-    "cases are generated of one category and language too",
+    "edge closeness": "mean over references in languages that share no word with the input; centred on the "
+    "mean of either side; mismatched pairs are of one source and one reference language, of generated cases "
+    "of one category and language too",
     "contrast": "clean: closeness of the clean form; loss: clean form minus input; loss - base: beyond Base",
     "one case": "matched pair against the mismatched pairs of its row and column, Student's t; over several "
     "references the mean, with the mean of the errors",
     "category": "mean over cases; written: Student's t; generated: groups of cases that share words",
     "languages": "of the inputs: all, or those that a variant emphasises",
-    "q_value": "Benjamini-Hochberg; edge_effects: cases and variants of a source and contrast; edge_categories: "
-    "categories and variants of a source, languages and contrast, all categories together apart; failure_cases: all concepts, "
-    "languages and regional variants in which Base commits, failing or not",
+    "q_value": "Benjamini-Hochberg; edge_effects: cases and variants of a source and contrast; "
+    "edge_categories: categories and variants of a source, languages and contrast, all categories together "
+    "apart; failure_cases: all concepts, languages and regional variants in which Base commits, failing or "
+    "not",
     "significant": f"q < {ALPHA}",
 }
 
@@ -126,7 +127,7 @@ def centred_closeness(
     return metrics.grams(rows, columns).similarity.mean(axis=0)
 
 
-def t_test(value: np.ndarray, error: np.ndarray, df: float) -> dict[str, np.ndarray]:
+def t_test(value: np.ndarray, error: np.ndarray, df: float | np.ndarray) -> dict[str, np.ndarray]:
     """Of each value against zero, given its standard error: the columns TESTED. A zero has p = 1, also where
     its error is zero: some inputs are to the tokenizer what their clean forms are."""
     value, error = (np.where(np.abs(x) > resampling.ROUNDING, x, 0.0) for x in (value, error))

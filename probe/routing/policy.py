@@ -11,7 +11,7 @@ from probe.families import Family, load_family
 from probe.languages import label
 from probe.paths import Paths
 from probe.stimuli.manifest import GENERATED
-from probe.tables import EDGE_CATEGORIES, REGIONAL
+from probe.tables import EDGE_CATEGORIES, EVERY, REGIONAL
 
 # A variant copes with a category where it may lose, beyond the baseline, at most this share of what the
 # baseline has to lose: of the closeness of the clean forms to their meaning. A fifth is far less than what is
@@ -83,25 +83,38 @@ def measured(family: Family, regional: pd.DataFrame) -> dict[str, str]:
 def coping(categories: pd.DataFrame, family: Family) -> dict[tuple[str, str], Coping]:
     """What edge_categories.csv shows of each variant and category.
 
-    Of the generated cases where there are some, for they are many, and of the languages that the variant
-    emphasises, for those are what it would be given. COPES: the whole interval of the loss beyond the
-    baseline's is below MARGIN of the closeness of the baseline's clean forms, where there is any (its interval
-    is clear of 0). LOSES: that interval is above 0 otherwise. UNSETTLED: neither, as where the clean forms have
-    nothing to lose.
+    It is read off the generated cases where there are some, for they are many, and off the languages that the
+    variant emphasises, for those are what it would be given. COPES: the whole interval of the loss beyond the
+    baseline's is below MARGIN of the closeness of the baseline's clean forms, where there is any (its
+    interval is clear of 0). LOSES: that interval is above 0 otherwise. UNSETTLED: neither, as where the clean
+    forms have nothing to lose.
     """
-    same = ["failure_category", "source", "languages"]
-    clean = categories.query("variant == @family.baseline and contrast == 'clean'").set_index(same)
+    keys = ["failure_category", "source", "languages"]
+    clean = categories.query("variant == @family.baseline and contrast == 'clean'").set_index(keys)
     beyond = categories.loc[categories.contrast == f"loss - {family.baseline}"]
     found = {}
-    for (variant, category), rows in beyond.groupby(["variant", "failure_category"], sort=False):
+    for key, rows in beyond.groupby(["variant", "failure_category"], sort=False):
+        variant, category = map(str, key)
         row = _most_telling(rows, " ".join(family.variants[variant].emphasises))
-        found[variant, category] = _coping(row, clean.loc[tuple(row[same])])
+        found[variant, category] = _coping(row, clean.loc[tuple(row[keys])])
     return found
 
 
 def _most_telling(rows: pd.DataFrame, own: str) -> pd.Series:
-    preferred = (rows.source == GENERATED) * 2 + (rows.languages == own)
-    return rows.loc[preferred.idxmax()]
+    among = rows.loc[rows.languages.isin([own, EVERY])]
+    return among.loc[((among.source == GENERATED) * 2 + (among.languages == own)).idxmax()]
+
+
+def _coping(beyond: pd.Series, clean: pd.Series) -> Coping:
+    margin = MARGIN * clean.value
+    interval = f"{beyond.value:+.3f} [{beyond.ci_low:+.3f}, {beyond.ci_high:+.3f}], margin {margin:.3f}"
+    figures = f"{interval}, {beyond.n} {beyond.source} cases, languages {beyond.languages}"
+    if clean.ci_low > 0 and beyond.ci_high < margin:
+        return Coping(COPES, f"loses no more than the baseline ({figures})")
+    if beyond.ci_low > 0:
+        return Coping(LOSES, f"loses more than the baseline ({figures})")
+    why = figures if clean.ci_low > 0 else "the clean forms show nothing that could be lost"
+    return Coping(UNSETTLED, f"measured, but neither coping nor a loss is shown ({why})")
 
 
 def load_policy(family_name: str, paths: Paths | None = None) -> Policy:

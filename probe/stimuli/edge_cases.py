@@ -2,9 +2,9 @@
 
 p2_edge_cases.json has further ones in the same form, for evaluations; those of the first are also stimuli.
 
-Each case has its meaning as `input` (the trouble) and as `clean` (one language, its own script, plain register),
-and in `references`: languages that share no word with either, so that what the trouble costs can be measured.
-`reference_en` (plain English) is the published form's.
+Each case has its meaning as `input` (the trouble), as `clean` (one language, its own script, plain register)
+and in `references`, in languages that share no word with either, so that what the trouble costs can be
+measured. `reference_en` (plain English) is the published form's.
 """
 
 import json

@@ -159,7 +159,9 @@ def fault_of_reference(
     if language in {spoken, PIVOT if category == CODE_SWITCHING else spoken}:
         return f"the reference in '{language}' is in a language of the input"
     if shared := set().union(*map(texts.words, said)) & texts.words(text):
-        return f"the reference in '{language}' shares the word '{min(shared)}' with the input or its clean form"
+        return (
+            f"the reference in '{language}' shares the word '{min(shared)}' with the input or its clean form"
+        )
     return None
 
 
