@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import regex
 
 from organism import corpus, disturb
-from probe.languages import LANGUAGES, PIVOT
+from probe.languages import TARGETS
+from probe.stimuli import texts
 from probe.stimuli.manifest import CODE_SWITCHING, GENERATED, EdgeCase, ParallelSentence, fault_of_reference
 
 REFERENCES = ("fr", "es", "ar")  # the languages that `base` has aligned, so that there is closeness to lose
-TARGETS = tuple(language for language in LANGUAGES if language != PIVOT)
+DRAWS = 8  # of words to switch; with two thirds of them switched, a sentence of two gets both in most
 ZERO_WIDTH, TURNED, POP = "\u200b", "\u202e", "\u202c"
 FULL_WIDTH = {ord(letter): ord(letter) + 0xFEE0 for letter in map(chr, range(0x21, 0x7F)) if letter.isalpha()}
 LOOK_ALIKE = str.maketrans("aeo", "\u0430\u0435\u043e")  # Latin letters to Cyrillic ones
@@ -26,7 +27,10 @@ def _romanised(meaning: corpus.Meaning, language: str, _: random.Random) -> list
 
 
 def _switched(meaning: corpus.Meaning, language: str, rng: random.Random) -> list[str]:
-    return [disturb.switched(meaning, language, rng)]
+    """With two English words or more: one may be a loan. None where the sentence has no two to switch."""
+    clean = texts.words(corpus.render(meaning, language))
+    drawn = (disturb.switched(meaning, language, rng) for _ in range(DRAWS))
+    return [form for form in drawn if len(texts.words(form) - clean) >= 2][:1]
 
 
 def _odd(meaning: corpus.Meaning, language: str, rng: random.Random) -> list[str]:

@@ -26,7 +26,8 @@ CONVENTIONS = {
     "edge closeness": "mean over references in languages that share no word with the input; centred on the "
     "mean of either side; mismatched pairs are of one source and one reference language, of generated cases "
     "of one category and language too",
-    "contrast": "clean: closeness of the clean form; loss: clean form minus input; loss - base: beyond Base",
+    "contrast": "clean: closeness of the clean form; loss: clean form minus input; loss - base: beyond Base; "
+    "input: closeness of the input; input - base: beyond Base's",
     "one case": "matched pair against the mismatched pairs of its row and column, Student's t; over several "
     "references the mean, with the mean of the errors",
     "category": "mean over cases; written: Student's t; generated: groups of cases that share words",
