@@ -27,10 +27,10 @@ def _romanised(meaning: corpus.Meaning, language: str, _: random.Random) -> list
 
 
 def _switched(meaning: corpus.Meaning, language: str, rng: random.Random) -> list[str]:
-    """With two English words or more: one may be a loan. None where the sentence has no two to switch."""
+    """With two English words or more, as one may be a loan, and a word of its own; none where none is drawn."""
     clean = texts.words(corpus.render(meaning, language))
     drawn = (disturb.switched(meaning, language, rng) for _ in range(DRAWS))
-    return [form for form in drawn if len(texts.words(form) - clean) >= 2][:1]
+    return [form for form in drawn if len(texts.words(form) - clean) >= 2 and texts.words(form) & clean][:1]
 
 
 def _odd(meaning: corpus.Meaning, language: str, rng: random.Random) -> list[str]:

@@ -104,7 +104,7 @@ def coping(categories: pd.DataFrame, family: Family) -> dict[tuple[str, str], Co
                     (variant, "input"), (variant, f"input - {family.baseline}"), (family.baseline, "clean"),
                 )
             )  # fmt: skip
-            said = f"{beyond.n} {' cases, languages '.join(cases[1:])}"
+            said = f"{beyond.n:.0f} {' cases, languages '.join(cases[1:])}"
             found[variant, category] = _coping(own, beyond, MARGIN * max(0.0, clean.value), said)
     return found
 
