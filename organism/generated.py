@@ -7,11 +7,12 @@ category say the same. Clean form and references are the sentences of stage 1 th
 import random
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 
 import regex
 
 from organism import corpus, disturb
-from probe.languages import TARGETS
+from probe.languages import PIVOT, TARGETS
 from probe.stimuli import texts
 from probe.stimuli.manifest import CODE_SWITCHING, GENERATED, EdgeCase, ParallelSentence, fault_of_reference
 
@@ -27,10 +28,21 @@ def _romanised(meaning: corpus.Meaning, language: str, _: random.Random) -> list
 
 
 def _switched(meaning: corpus.Meaning, language: str, rng: random.Random) -> list[str]:
-    """With two English words or more, as one may be a loan, and a word of its own; none where none is drawn."""
-    clean = texts.words(corpus.render(meaning, language))
+    """With two English words or more, as one may be a loan, and a word of its own; none if none is drawn."""
+    clean = corpus.render(meaning, language)
     drawn = (disturb.switched(meaning, language, rng) for _ in range(DRAWS))
-    return [form for form in drawn if len(texts.words(form) - clean) >= 2 and texts.words(form) & clean][:1]
+    mixed = (form for form in drawn if texts.words(form) & texts.words(clean))
+    return [form for form in mixed if len(_english(form) - _english(clean)) >= 2][:1]
+
+
+@cache
+def _vocabulary() -> frozenset[str]:
+    return frozenset().union(*map(texts.words, corpus.lexicon(PIVOT).word_pairs().values()))
+
+
+def _english(text: str) -> set[str]:
+    """The words of the English lexicon in it, also where a prefix of another script is written on to one."""
+    return set(regex.findall(r"\p{Latin}+", texts.folded(text))) & _vocabulary()
 
 
 def _odd(meaning: corpus.Meaning, language: str, rng: random.Random) -> list[str]:
