@@ -85,8 +85,11 @@ class Planted(ActivationStore):
 
     def __init__(self, of: Manifest, variant: str, kept: Mapping = {}, towards: Mapping = {}) -> None:
         self.variant, self.kept, self.towards = variant, kept, towards
-        self.n_states = N_STATES
         self.stimuli = {s.stimulus_id: s for s in of}
+
+    @property
+    def n_states(self) -> int:
+        return N_STATES
 
     def vector(self, stimulus: Stimulus) -> np.ndarray:
         share, moved = 1.0, np.zeros(D_MODEL)
