@@ -329,9 +329,7 @@ def test_the_image_has_what_the_remote_functions_import_and_nothing_private():
     ignored = ~modal.FilePatternMatcher(*modal_config.SENT, *modal_config.UNSENT)
     imported = [Path(m.__file__) for m in list(sys.modules.values()) if getattr(m, "__file__", None)]
     ours = {path.relative_to(REPOSITORY) for path in imported if path.is_relative_to(REPOSITORY)}
-    needed = {
-        path for path in ours if path.parts[0] not in (".venv", "tests", "viz", "explorer", "bench", "docs")
-    }
+    needed = {path for path in ours if path.parts[0] not in (".venv", "tests", "viz", "explorer", "bench", "docs")}
     assert Path("probe/activations/run.py") in needed
     weights = [p.relative_to(REPOSITORY) for p in (REPOSITORY / "organism").glob("*/model.safetensors")]
     assert len(weights) == 5
