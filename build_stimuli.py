@@ -24,7 +24,7 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
 
-from organism import corpus
+from organism import corpus, generated
 from probe import cli
 from probe.errors import ProbeError
 from probe.families import Family
@@ -207,11 +207,14 @@ def read_parallel(folder: Path, paths: Paths) -> tuple[list[ParallelSentence], d
     }
 
 
-def read_edge(paths: Paths) -> tuple[list[EdgeCase], dict]:
+def read_edge(paths: Paths, held_out: Sequence[ParallelSentence]) -> tuple[list[EdgeCase], dict]:
+    """The written cases, and those generated from the held-out sentences of an organism, none for others."""
     path = paths.source(edge_cases.FILE)
-    made = edge_cases.stimuli(edge_cases.load_cases(path))
-    sentences = [case.model_copy(update={"groups": {"case": case.reference_id}}) for case in made]
-    return sentences, {"file": paths.name(path), "sha256": sha256(path)}
+    source: dict = {"file": paths.name(path), "sha256": sha256(path)}
+    written, made = edge_cases.stimuli(edge_cases.load_cases(path)), generated.cases(held_out)
+    if made:
+        source["generated"] = dict(Counter(case.failure_category for case in made))
+    return [*written, *made], source
 
 
 def build(args: argparse.Namespace, paths: Paths, family: Family) -> Manifest:
@@ -229,7 +232,7 @@ def build(args: argparse.Namespace, paths: Paths, family: Family) -> Manifest:
         parallel, corpus_source = read_parallel(args.parallel, paths)
     else:
         parallel, corpus_source = read_held_out(paths) if organism else ([], None)
-    edge, edge_file = read_edge(paths)
+    edge, edge_file = read_edge(paths, parallel if organism and not args.parallel else [])
     made = {
         "probes": (probes, probe_file),
         "tico": (tico_sentences, tico_source),

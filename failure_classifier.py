@@ -10,8 +10,8 @@ Run     uv run failure_classifier.py --family nano-aya
 A failure is a concept and a language that a variant commits to later than Base by more than 4 of 36 blocks,
 or never where Base does; it is significant where the concept also lost closeness to its own meaning, more
 than the language as a whole did. A concept is what a probe means, a word that several sentences of a kind
-hold, or what one sentence means (probe/failures/concepts.py). Edge cases are those of p1_edge_cases.json:
-what closeness the input loses against its clean form.
+hold, or what one sentence means (probe/failures/concepts.py). Edge cases are those of p1_edge_cases.json, and
+the ones generated for nano-aya: what closeness the input loses against its clean form.
 """
 
 import argparse
@@ -100,7 +100,7 @@ def write_edge(
     if not manifest.edge:
         log.info("the manifest has no edge cases; build it again with: uv run build_stimuli.py")
         return
-    by_case, by_category = edge.edge_tables(stores, manifest, family.baseline)
+    by_case, by_category = edge.edge_tables(stores, manifest, family.baseline, family.emphasised)
     EDGE_EFFECTS.write(out, by_case, metadata)
     path = EDGE_CATEGORIES.write(out, by_category, metadata)
     print(f"{path}: {edge.summary(by_category)}")

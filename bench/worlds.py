@@ -657,7 +657,14 @@ WORLDS = {
         World("aligned at nine of nine states", "power", every_state, 40, None, ANY, 0.1, at=GROWING),
         World("aligned at one of 37 states", "power", one_state, 40, None, STATE_18, 0.1, at=GROWING),
         *(
-            World(f"empty: {kind}", "headline", partial(empty, kind=kind), 30, ANY, at=(200,) * (kind == "plain"))
+            World(
+                f"empty: {kind}",
+                "headline",
+                partial(empty, kind=kind),
+                30,
+                ANY,
+                at=(200,) * (kind == "plain"),
+            )
             for kind in EMPTY
         ),
     )

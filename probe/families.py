@@ -69,6 +69,11 @@ class Family(BaseModel):
                 raise ValueError(f"default variant '{name}' has no table")
         return self
 
+    @property
+    def emphasised(self) -> list[list[str]]:
+        """The languages that each default variant emphasises, where it emphasises some."""
+        return [own for name in self.default_variants if (own := list(self.variants[name].emphasises))]
+
     def chosen(self, names: list[str] | None) -> list[str]:
         """The names asked for, checked, in the order asked; the family's own list for None."""
         for name in names or []:

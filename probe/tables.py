@@ -23,6 +23,7 @@ from probe.languages import LANGUAGES
 from probe.paths import Paths
 
 ALIGNMENT, FAILURES, LENS = "concept_alignment.py", "failure_classifier.py", "logit_lens.py"
+EVERY = "all"  # a category of edge cases: all together; their languages: all
 VARIANT = "{variant}"  # in a name: a column for every variant that was measured, whose cells may be empty
 JUDGED = {"n_groups": "float64", "p_holm": "float64", "verdict": "str", "reason": "str"}
 
@@ -215,13 +216,15 @@ FAILURE_CASES = Table(
 )
 EDGE_EFFECTS = Table(  # a language here may be two, as in hi-en
     "edge_effects", "what each troublesome input loses", FAILURES,
-    text="test_id language variant failure_category contrast", numbers=f"value {INTERVAL} p_value q_value",
+    text="test_id source language variant failure_category contrast",
+    numbers=f"value {INTERVAL} p_value q_value",
     flags="distinguishable significant", optional="distinguishable significant",
 )
-EDGE_CATEGORIES = Table(
-    "edge_categories", "what each kind of trouble costs", FAILURES, text="variant failure_category contrast",
-    numbers=f"value {INTERVAL} p_value q_value", whole="n", flags="distinguishable significant",
-    optional="distinguishable significant",
+EDGE_CATEGORIES = Table(  # languages: of the inputs, EVERY or those that a variant emphasises, as in regional
+    "edge_categories", "what each kind of trouble costs", FAILURES,
+    text="variant failure_category source languages contrast",
+    numbers=f"value {INTERVAL} p_value q_value", whole="n",
+    flags="distinguishable significant", optional="distinguishable significant",
 )
 LENS_ROWS = Table(
     "logit_lens", "the logit lens, sentence by sentence", LENS, text="variant stimulus_id position",

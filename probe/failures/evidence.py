@@ -23,14 +23,21 @@ TESTED = ["value", "ci_low", "ci_high", "p_value"]
 CONVENTIONS = {
     "closeness": f"cosine at '{PRIMARY_POSITION}', mean over the middle half of the states; matched minus "
     "what the mismatched pairs of its row and its column lead one to expect",
-    "contrast": "clean: closeness of the clean form; loss: clean form minus input; loss - base: beyond Base",
-    "one case": "matched pair against the mismatched pairs of its row and column, Student's t",
-    "category": "mean over cases, Student's t",
+    "edge closeness": "mean over references in languages that share no word with the input; centred on the "
+    "mean of either side; mismatched pairs are of one source and one reference language, of generated cases "
+    "of one category and language too",
+    "contrast": "clean: closeness of the clean form; loss: clean form minus input; loss - base: beyond Base; "
+    "input: closeness of the input; input - base: beyond Base's",
+    "one case": "matched pair against the mismatched pairs of its row and column, Student's t; over several "
+    "references the mean, with the mean of the errors",
+    "category": "mean over cases; written: Student's t; generated: groups of cases that share words",
     "concept": "closeness in a variant less the share of Base's that the language kept; words by least "
     "squares on all words and frames; against the scatter of the language's other concepts, Student's t",
-    "q_value": "Benjamini-Hochberg; edge_effects: cases and variants of a contrast; edge_categories: "
-    "categories and variants of a contrast, all of them together apart; failure_cases: of one kind of "
-    "stimuli all concepts, languages and variants in which Base commits, failing or not",
+    "languages": "of the inputs: all, or those that a variant emphasises",
+    "q_value": "Benjamini-Hochberg; edge_effects: cases and variants of a source and contrast; "
+    "edge_categories: categories and variants of a source, languages and contrast, all categories together "
+    "apart; failure_cases: of one kind of stimuli all concepts, languages and variants in which Base commits, "
+    "failing or not",
     "significant": f"q < {ALPHA}",
 }
 
@@ -101,6 +108,23 @@ def single_cases(change: np.ndarray) -> pd.DataFrame:
     """`against_mismatched` as a test: 95 % interval and two-sided p, one row per row of `change`. Where
     nothing changes, p = 1. Returns columns value, ci_low, ci_high, p_value."""
     return pd.DataFrame(t_test(*against_mismatched(change)))
+
+
+def centred_closeness(
+    store: ActivationStore, sentences: Sequence[Stimulus], references: Sequence[Stimulus]
+) -> np.ndarray:
+    """(n, n) float64 in [-1, 1]: as `closeness`, once the mean of each side is taken away, as the primary
+    measure does: what a language, or a way to type it, adds to all of its sentences is no part of a meaning.
+
+    Raises MissingActivations where one was not extracted, ValueError where all sentences of a side are one.
+    """
+    states = middle_states(store.n_states)
+    sides = (
+        store.resid(PRIMARY_POSITION, [s.stimulus_id for s in side], states).astype(np.float64)
+        for side in (sentences, references)
+    )
+    rows, columns = (side - side.mean(axis=0) for side in sides)
+    return metrics.grams(rows, columns).similarity.mean(axis=0)
 
 
 def t_test(value: np.ndarray, error: np.ndarray, df: float | np.ndarray) -> dict[str, np.ndarray]:

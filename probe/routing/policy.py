@@ -10,11 +10,14 @@ from probe.conventions import PRIMARY_METRIC, PRIMARY_POSITION
 from probe.families import Family, load_family
 from probe.languages import label
 from probe.paths import Paths
-from probe.tables import EDGE_CATEGORIES, REGIONAL
+from probe.stimuli.manifest import GENERATED
+from probe.tables import EDGE_CATEGORIES, EVERY, REGIONAL
 
-# A variant copes with a category where it may lose, beyond the baseline, at most this share of what the
-# baseline has to lose: of the closeness of the clean forms to their meaning. A fifth is far less than what is
-# feared of the categories; a margin in the measure's own units would mean another thing in each family.
+# A variant copes with a category where it makes something of such texts, and no less than the baseline: their
+# closeness to what they mean is above 0, and below that in the baseline by at most this share of what the
+# baseline's clean forms have. A fifth is far less than what is feared of the categories; a margin in the
+# measure's own units would mean another thing in each family. Losses are not compared: who aligns a language
+# better than the baseline has more to lose, and may still be the better one after it.
 MARGIN = 0.2
 COPES, LOSES, UNSETTLED, UNMEASURED = "copes", "loses", "unsettled", "not measured"
 
@@ -79,31 +82,49 @@ def measured(family: Family, regional: pd.DataFrame) -> dict[str, str]:
     return {language: variant for language, variant in meant.items() if variant in shown}
 
 
-def coping(categories: pd.DataFrame, baseline: str) -> dict[tuple[str, str], Coping]:
+def coping(categories: pd.DataFrame, family: Family) -> dict[tuple[str, str], Coping]:
     """What edge_categories.csv shows of each variant and category.
 
-    COPES: the whole interval of the loss beyond the baseline's is below MARGIN of the closeness of the
-    baseline's clean forms, where there is any (its interval is clear of 0). LOSES: that interval is above 0
-    otherwise. UNSETTLED: neither, as where the clean forms have nothing to lose.
+    It is read off the generated cases where there are some, for they are many, and off the languages that the
+    variant emphasises, for those are what it would be given. COPES: the closeness of the inputs is clear of
+    0, and the whole interval of what it is beyond the baseline's is above minus MARGIN of the closeness of
+    the baseline's clean forms. LOSES: that interval is below 0 otherwise. UNSETTLED: neither.
     """
-    clean = categories.query("variant == @baseline and contrast == 'clean'").set_index("failure_category")
-    beyond = categories.loc[categories.contrast == f"loss - {baseline}"]
-    return {
-        (row["variant"], row["failure_category"]): _coping(pd.Series(row), clean.loc[row["failure_category"]])
-        for row in beyond.to_dict("records")
-        if row["failure_category"] in clean.index
-    }
+    keys = ["variant", "contrast", "failure_category", "source", "languages"]
+    rows = categories.set_index(keys)
+    found = {}
+    for place in categories.groupby(["variant", "failure_category"], sort=False).groups.values():
+        of_category = categories.loc[place]
+        variant, category = of_category.iloc[0][["variant", "failure_category"]]
+        if variant != family.baseline and variant in family.variants:
+            cases = (category, *_most_telling(of_category, " ".join(family.variants[variant].emphasises)))
+            own, beyond, clean = (
+                rows.loc[(name, contrast, *cases)]
+                for name, contrast in (
+                    (variant, "input"), (variant, f"input - {family.baseline}"), (family.baseline, "clean"),
+                )
+            )  # fmt: skip
+            said = f"{beyond.n:.0f} {' cases, languages '.join(cases[1:])}"
+            found[variant, category] = _coping(own, beyond, MARGIN * max(0.0, clean.value), said)
+    return found
 
 
-def _coping(beyond: pd.Series, clean: pd.Series) -> Coping:
-    margin = MARGIN * clean.value
-    figures = f"{beyond.value:+.3f} [{beyond.ci_low:+.3f}, {beyond.ci_high:+.3f}], margin {margin:.3f}"
-    if clean.ci_low > 0 and beyond.ci_high < margin:
-        return Coping(COPES, f"loses no more than the baseline ({figures})")
-    if beyond.ci_low > 0:
-        return Coping(LOSES, f"loses more than the baseline ({figures})")
-    why = figures if clean.ci_low > 0 else "the clean forms show nothing that could be lost"
-    return Coping(UNSETTLED, f"measured, but neither coping nor a loss is shown ({why})")
+def _most_telling(rows: pd.DataFrame, own: str) -> tuple[str, str]:
+    """(source, languages)"""
+    among = rows.loc[rows.languages.isin([own, EVERY])]
+    best = ((among.source == GENERATED) * 2 + (among.languages == own)).idxmax()
+    return str(among.source[best]), str(among.languages[best])
+
+
+def _coping(own: pd.Series, beyond: pd.Series, margin: float, cases: str) -> Coping:
+    closeness = f"{own.value:+.3f} [{own.ci_low:+.3f}, {own.ci_high:+.3f}]"
+    interval = f"{beyond.value:+.3f} [{beyond.ci_low:+.3f}, {beyond.ci_high:+.3f}]"
+    figures = f"closeness {closeness}, to the baseline's {interval}, margin {margin:.3f}; {cases}"
+    if own.ci_low > 0 and beyond.ci_low > -margin:
+        return Coping(COPES, f"no worse than the baseline ({figures})")
+    if beyond.ci_high < 0:
+        return Coping(LOSES, f"worse than the baseline ({figures})")
+    return Coping(UNSETTLED, f"neither shown to be as good as the baseline nor to be worse ({figures})")
 
 
 def load_policy(family_name: str, paths: Paths | None = None) -> Policy:
@@ -115,6 +136,6 @@ def load_policy(family_name: str, paths: Paths | None = None) -> Policy:
         variants = measured(family, REGIONAL.read(paths, family.name, needs=["verdict"]))
         policy = replace(policy, variants=variants, source=paths.name(source))
     if EDGE_CATEGORIES.path(paths, family.name).exists():
-        shown = coping(EDGE_CATEGORIES.read(paths, family.name), family.baseline)
+        shown = coping(EDGE_CATEGORIES.read(paths, family.name), family)
         policy = replace(policy, coping=shown)
     return policy

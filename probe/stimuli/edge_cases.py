@@ -2,13 +2,14 @@
 
 p2_edge_cases.json has further ones in the same form, for evaluations; those of the first are also stimuli.
 
-Each case has the same meaning three times: `input` (the trouble), `clean` (one language, its own script,
-plain register) and `reference_en` (plain English). So what the trouble costs can be measured.
+Each case has its meaning as `input` (the trouble), as `clean` (one language, its own script, plain register)
+and in `references`, in languages that share no word with either, so that what the trouble costs can be
+measured. `reference_en` (plain English) is the published form's.
 """
 
 import json
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -17,7 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from probe.errors import ProbeError
 from probe.families import LanguageCode
 from probe.languages import PIVOT
-from probe.stimuli.manifest import EdgeCase, Text, first_error
+from probe.stimuli.manifest import EdgeCase, Text, fault_of_reference, first_error
 
 FILE, FURTHER = "p1_edge_cases.json", "p2_edge_cases.json"
 FailureCategory = Literal[
@@ -64,6 +65,7 @@ class RouterCase(BaseModel):
     routing_recommendation: Text
     p1_test_assertion: Text
     reference_en: Text
+    references: dict[LanguageCode, Text] = {}
     clean: Text
 
     @model_validator(mode="after")
@@ -72,6 +74,16 @@ class RouterCase(BaseModel):
             raise ValueError("the clean form is the input itself")
         if not unicodedata.is_normalized("NFC", self.clean):
             raise ValueError("the clean form is not in Unicode normal form C")
+        return self
+
+    @model_validator(mode="after")
+    def _references_are_apart(self):
+        if PIVOT in self.references:
+            raise ValueError(f"a reference in '{PIVOT}': that is `reference_{PIVOT}`, of the published form")
+        said, spoken = (self.input, self.clean), self.language_ground_truth
+        for language, text in self.references.items():
+            if wrong := fault_of_reference(said, spoken, self.failure_category, language, text):
+                raise ValueError(wrong)
         return self
 
 
@@ -119,20 +131,32 @@ def _entries(path: Path) -> list[dict]:
 
 
 def stimuli(cases: Sequence[RouterCase]) -> list[EdgeCase]:
-    """Three per case, in its order: edge_001 (the input), edge_001_clean and edge_001_en (the reference)."""
-    made = []
-    for case in cases:
-        language, name = case.language_ground_truth, f"edge_{case.test_id.removeprefix('P1-')}"
-        shared: dict[str, Any] = {"reference_id": case.test_id, "failure_category": case.failure_category}
-        made += [
-            EdgeCase(stimulus_id=name, language=language, text=case.input, role="input", **shared),
-            EdgeCase(stimulus_id=f"{name}_clean", language=language, text=case.clean, role="clean", **shared),
-            EdgeCase(
-                stimulus_id=f"{name}_{PIVOT}",
-                language=PIVOT,
-                text=case.reference_en,
-                role="reference",
-                **shared,
-            ),
-        ]
-    return made
+    """Of each case in its order: edge_001 (the input), edge_001_clean, edge_001_en (the published reference),
+    and edge_001_ar and the like, its references. Raises ProbeError where a case has none."""
+    if lacking := [case.test_id for case in cases if not case.references]:
+        raise ProbeError(f"{lacking[0]}: no `references` to measure closeness to")
+    return [sentence for case in cases for sentence in _sentences(case)]
+
+
+def _sentences(case: RouterCase) -> Iterator[EdgeCase]:
+    name, own = f"edge_{case.test_id.removeprefix('P1-')}", case.language_ground_truth
+
+    def sentence(suffix: str, language: str, role: Any, text: str, **leads: Any) -> EdgeCase:
+        return EdgeCase(
+            stimulus_id=f"{name}{suffix}",
+            language=language,
+            text=text,
+            groups={"case": case.test_id},
+            reference_id=case.test_id,
+            failure_category=case.failure_category,
+            role=role,
+            **leads,
+        )
+
+    references = {f"_{code}": (code, text) for code, text in case.references.items()}
+    leads = {"clean_id": f"{name}_clean", "reference_ids": [f"{name}{suffix}" for suffix in references]}
+    yield sentence("", own, "input", case.input, **leads)
+    yield sentence("_clean", own, "clean", case.clean)
+    yield sentence(f"_{PIVOT}", PIVOT, "published", case.reference_en)
+    for suffix, (code, text) in references.items():
+        yield sentence(suffix, code, "reference", text)

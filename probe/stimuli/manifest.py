@@ -1,7 +1,7 @@
 """Probe sentences and the stimulus manifest: their shapes, and reading them with errors that help."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,6 +15,8 @@ from probe.stimuli import texts
 
 Category = Literal["symptom", "entity", "action", "severity", "state", "disease"]
 KINDS = ("probes", "tico", "flores", "parallel", "edge")
+WRITTEN, GENERATED = "written", "generated"  # where an edge case comes from
+CODE_SWITCHING = "code_switching"  # the one category whose inputs are in two languages, of which one is PIVOT
 
 
 Groups = dict[str, str | list[str]]
@@ -135,15 +137,40 @@ class ParallelSentence(Stimulus):
 
 
 class EdgeCase(Stimulus):
-    """One of the three sentences of an edge case; `reference_id` is what they have in common."""
+    """One of the sentences of an edge case; `reference_id` is what they have in common.
+
+    The input says by their ids where its clean form and its references are, at other edge cases or at
+    sentences of another kind. `published` is the English reference of the published form, which nothing is
+    measured against: an input with English words in it shares words with it.
+    """
 
     reference_id: Id
     failure_category: str
-    role: Literal["input", "clean", "reference"]
+    role: Literal["input", "clean", "reference", "published"]
+    source: Literal["written", "generated"] = WRITTEN
+    clean_id: Id | None = None
+    reference_ids: list[Id] = []
 
     @property
     def meaning(self) -> str:
         return self.reference_id
+
+
+def fault_of_reference(
+    said: Collection[str], spoken: str, category: str, language: str, text: str
+) -> str | None:
+    """Why closeness to this text would say more than meaning, None where it would not.
+
+    said: the input and its clean form, in the language `spoken`. A reference is in no language of the input
+    and has no word form in common with what is said, digits aside: shared words are closeness for nothing.
+    """
+    if language in {spoken, PIVOT if category == CODE_SWITCHING else spoken}:
+        return f"the reference in '{language}' is in a language of the input"
+    if shared := set().union(*map(texts.words, said)) & texts.words(text):
+        return (
+            f"the reference in '{language}' shares the word '{min(shared)}' with the input or its clean form"
+        )
+    return None
 
 
 @dataclass(frozen=True)
@@ -185,6 +212,22 @@ class Manifest(BaseModel):
                     raise ValueError(
                         f"{stimulus.stimulus_id}: other groups than {first.stimulus_id}, of the same meaning"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _edge_cases_lead_somewhere(self):
+        inputs = [case for case in self.edge if case.role == "input" and case.clean_id]
+        by_id = {stimulus.stimulus_id: stimulus for stimulus in self} if inputs else {}
+        for case in inputs:
+            if missing := {case.clean_id, *case.reference_ids} - by_id.keys():
+                raise ValueError(f"{case.stimulus_id}: there is no stimulus {min(map(str, missing))}")
+            clean = by_id[str(case.clean_id)]
+            if clean.language != case.language:
+                raise ValueError(f"{case.stimulus_id}: its clean form is in '{clean.language}'")
+            for other in (by_id[name] for name in case.reference_ids):
+                said, category = (case.text, clean.text), case.failure_category
+                if wrong := fault_of_reference(said, case.language, category, other.language, other.text):
+                    raise ValueError(f"{case.stimulus_id}: {wrong}")
         return self
 
     def of_kind(self, kind: str) -> list:

@@ -2,6 +2,8 @@
 
 import unicodedata
 
+import regex
+
 LONGEST = 2_000  # characters; the longest sentence of TICO-19 has 957
 LONGEST_ID = 100
 
@@ -53,6 +55,12 @@ def folded(text: str) -> str:
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).translate(_ALIKE).casefold())
     seen = "".join(character for character in text if unicodedata.category(character) != "Cf")
     return " ".join(seen.split())
+
+
+def words(text: str) -> set[str]:
+    """Its word forms, folded and without accents; digits are none."""
+    plain = unicodedata.normalize("NFD", folded(text))
+    return set(regex.findall(r"[\p{L}\p{M}]+", regex.sub(r"\p{Mn}", "", plain)))
 
 
 def final_mark(text: str) -> str:

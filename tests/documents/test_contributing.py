@@ -160,4 +160,4 @@ def test_a_failure_category(code):
     assert module.read_text().count(known) == 1
     module.write_text(module.read_text().replace(known, f'{known}, "misspelling"'))
     done = python(code, "-c", check)
-    assert done.stdout.strip() == "3", done.stderr
+    assert done.stdout.strip() == "5", done.stderr

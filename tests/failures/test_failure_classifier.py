@@ -140,8 +140,10 @@ def test_the_stage_writes_failures_with_their_evidence_and_edge_cases(with_commi
     assert "results/tiny/artifact_audit.json" in about["inputs"]
     effects, categories = (pd.read_csv(out / f"edge_{name}.csv") for name in ("effects", "categories"))
     assert len(effects) == 32 * (2 + 3)
-    assert len(categories) == 6 * (2 + 3)
-    assert set(categories.n) == {6, 7, 32}
+    assert len(categories.query("languages == 'all'")) == 6 * (3 + 5)  # and one of the variant's languages
+    assert set(categories.query("languages == 'all'").n) == {6, 7, 32}
+    assert set(categories.query("languages == 'hi'").failure_category) == {"all"}  # of hi alone none has five
+    assert set(categories.source) == {"written"}
     text = json.loads((out / "edge_categories.meta.json").read_text())
     assert text["params"]["family"] == "tiny"
     assert "activations/tiny/fire" in text["inputs"]

@@ -8,14 +8,12 @@ import pytest
 from scipy.stats import t as student_t
 
 from probe.audit.door import Judge, claimable
-from probe.errors import ProbeError
-from probe.failures import cases, edge, evidence
+from probe.failures import cases, evidence
 from probe.families import load_family
 from probe.paths import Paths
-from probe.stimuli.manifest import EdgeCase, Manifest, load_concepts, probe_sentences
+from probe.stimuli.manifest import Manifest, load_concepts, probe_sentences
 
 N_STATES, D_MODEL = 9, 256
-CATEGORIES = ("code_switching", "transliteration", "formal_register")
 
 
 @pytest.mark.parametrize(("n_states", "first", "last"), [(37, 9, 27), (9, 2, 6), (5, 1, 3), (2, 0, 1)])
@@ -91,94 +89,6 @@ class Planted:
         assert position == "mean"
         rows = np.array([self.vectors[name] for name in ids], dtype=np.float32)
         return np.repeat(rows[:, None], self.n_states, axis=1)[:, state]
-
-
-def edge_manifest(per_category: int = 6) -> Manifest:
-    stimuli = [
-        EdgeCase(
-            stimulus_id=f"edge_{c}{i}_{role}",
-            language="en" if role == "reference" else "hi",
-            text=f"{c} {i} {role}",
-            reference_id=f"{c}{i}",
-            failure_category=category,
-            role=role,
-        )
-        for c, category in enumerate(CATEGORIES)
-        for i in range(per_category)
-        for role in ("input", "clean", "reference")
-    ]
-    return Manifest(metadata={}, edge=stimuli)
-
-
-def planted(manifest: Manifest, kept: dict[str, float], seed: int) -> Planted:
-    """Clean forms and references share their meaning; an input keeps the share of it that `kept` says."""
-    rng = np.random.default_rng(seed)
-    meanings = {s.reference_id: np.random.default_rng([7, i]).normal(size=D_MODEL)
-                for i, s in enumerate(manifest.edge)}  # fmt: skip
-    vectors = {}
-    for s in manifest.edge:
-        share = kept.get(s.failure_category, 1.0) if s.role == "input" else 1.0
-        vectors[s.stimulus_id] = share * meanings[s.reference_id] + rng.normal(size=D_MODEL) + 1
-    return Planted(vectors)
-
-
-@pytest.fixture(scope="module")
-def tables():
-    manifest = edge_manifest()
-    stores = {
-        "fire": planted(manifest, {"transliteration": 0.2, "code_switching": 0.2}, 2),
-        "base": planted(manifest, {"code_switching": 0.2}, 1),
-        "global": planted(manifest, {"code_switching": 0.2}, 3),
-    }
-    return edge.edge_tables(stores, manifest, "base")
-
-
-def test_planted_losses_are_told_from_zero_and_the_others_are_not(tables):
-    _, by_category = tables
-    rows = by_category.set_index(["variant", "failure_category", "contrast"])
-    for variant in ("base", "fire", "global"):
-        assert rows.loc[(variant, "code_switching", "loss"), "ci_low"] > 0.1
-        assert rows.loc[(variant, "code_switching", "loss"), "significant"]
-        assert not rows.loc[(variant, "formal_register", "loss"), "significant"]
-        assert rows.loc[(variant, "formal_register", "clean"), "ci_low"] > 0.2
-    beyond = rows.xs("loss - base", level="contrast").significant.drop("all", level="failure_category")
-    assert list(beyond[beyond].index) == [("fire", "transliteration")]
-
-
-def test_the_loss_of_a_category_is_the_mean_of_its_cases_and_beyond_base_their_difference(tables):
-    by_case, by_category = tables
-    mean = by_case.groupby(["variant", "failure_category", "contrast"]).value.mean()
-    rows = by_category[by_category.failure_category != "all"]
-    keys = pd.MultiIndex.from_frame(rows[["variant", "failure_category", "contrast"]])
-    np.testing.assert_allclose(rows.value, mean[keys])
-    loss = by_case[by_case.contrast == "loss"].pivot(index="test_id", columns="variant", values="value")
-    beyond = by_case[(by_case.contrast == "loss - base") & (by_case.variant == "fire")].set_index("test_id")
-    np.testing.assert_allclose(beyond.value, (loss.fire - loss.base)[beyond.index], atol=1e-12)
-    assert len(by_case) == 18 * (2 + 3 + 3)
-
-
-def test_q_values_are_never_below_their_p_and_pooled_rows_are_a_family_of_their_own(tables):
-    for table in tables:
-        assert (table.q_value >= table.p_value - 1e-12).all()
-        assert (table.significant == (table.q_value < 0.05)).all()
-    pooled = tables[1][(tables[1].failure_category == "all") & (tables[1].contrast == "clean")]
-    assert (pooled.q_value <= 3 * pooled.p_value + 1e-12).all()
-
-
-def test_the_summary_names_what_was_told_from_zero_and_nothing_else(tables):
-    line = edge.summary(tables[1])
-    assert "transliteration in fire (loss - base +0." in line
-    assert "formal_register" not in line
-    assert edge.summary(tables[1].assign(significant=False)).startswith("0 of 15 losses")
-
-
-def test_too_few_or_incomplete_cases_are_refused():
-    few = edge_manifest(1)
-    with pytest.raises(ProbeError, match="3 edge cases, 5 are needed"):
-        edge.edge_tables({"base": planted(few, {}, 0)}, few, "base")
-    lacking = Manifest(metadata={}, edge=[s for s in few.edge if s.role != "clean"])
-    with pytest.raises(ProbeError, match="has no clean in the manifest"):
-        edge.edge_cases(lacking)
 
 
 @pytest.fixture(scope="module")

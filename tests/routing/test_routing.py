@@ -37,9 +37,19 @@ from probe.languages import LANGUAGES
 from probe.paths import REPOSITORY, Paths
 from probe.routing import CATEGORIES, Decision, Router, evaluate, route, unicode_text
 from probe.routing.identify import LATIN, NATIVE, Identifier, viterbi
-from probe.routing.policy import COPES, LOSES, UNSETTLED, coping, emphasised, load_policy, measured
+from probe.routing.policy import (
+    COPES,
+    LOSES,
+    UNSETTLED,
+    Policy,
+    coping,
+    emphasised,
+    load_policy,
+    measured,
+)
 from probe.routing.registers import Cues, Registers, comparable
 from probe.routing.unicode_text import inspect
+from probe.stimuli.edge_cases import FILE, load_cases
 from probe.tables import EDGE_CATEGORIES
 
 OFFICIAL = REPOSITORY.parent / "shared" / "flores200_dataset" / "devtest"
@@ -453,34 +463,47 @@ def test_nano_aya_is_routed_by_its_planted_effects():
     assert policy.source in decision.reasons[-1]
 
 
-def categories_of(clean: tuple[float, float], beyond: tuple[float, float, float]) -> pd.DataFrame:
-    """edge_categories.csv of one category: closeness of Base's clean forms, and Fire's loss beyond Base's."""
-    shared = {"failure_category": "transliteration"}
-    value, ci_low = clean
-    rows = [{"variant": "base", "contrast": "clean", "value": value, "ci_low": ci_low, "ci_high": 2 * value}]
-    value, ci_low, ci_high = beyond
-    rows += [
-        {"variant": "fire", "contrast": "loss - base", "value": value, "ci_low": ci_low, "ci_high": ci_high}
-    ]
-    return pd.DataFrame([row | shared for row in rows])
+def categories_of(
+    category: str,
+    own: tuple[float, float, float],
+    beyond: tuple[float, float, float],
+    clean: float = 0.5,
+    variant: str = "fire",
+    source: str = "generated",
+    languages: str = "all",
+) -> pd.DataFrame:
+    """edge_categories.csv of one variant and category: closeness of its inputs, and beyond that of Base's."""
+    rows = [("base", "clean", (clean, clean - 0.1, clean + 0.1)), (variant, "input", own)]
+    shared = {"failure_category": category, "source": source, "languages": languages, "n": 60}
+    return pd.DataFrame(
+        [
+            {"variant": name, "contrast": contrast, "value": v, "ci_low": low, "ci_high": high} | shared
+            for name, contrast, (v, low, high) in (*rows, (variant, "input - base", beyond))
+        ]
+    )
+
+
+def tiny_aya(*tables: pd.DataFrame) -> Policy:
+    family = load_family("tiny-aya", Paths())
+    together = pd.concat(tables).drop_duplicates(
+        ["variant", "failure_category", "source", "languages", "contrast"], ignore_index=True
+    )
+    return replace(emphasised(family), coping=coping(together, family))
 
 
 @pytest.mark.parametrize(
-    ("clean", "beyond", "verdict", "variant"),
+    ("own", "beyond", "verdict", "variant"),
     [
-        ((0.5, 0.4), (0.01, -0.03, 0.05), COPES, "fire"),
-        ((0.5, 0.4), (-0.3, -0.5, -0.1), COPES, "fire"),  # it copes better than Base
-        ((0.5, 0.4), (0.01, -0.13, 0.15), UNSETTLED, "base"),  # not significant is not equivalent
-        ((0.5, 0.4), (0.2, 0.1, 0.3), LOSES, "base"),
-        ((0.5, 0.4), (0.05, 0.02, 0.08), COPES, "fire"),  # a loss within the margin
-        ((0.02, -0.04), (0.0, -0.001, 0.001), UNSETTLED, "base"),  # what has nothing to lose shows nothing
+        ((0.4, 0.3, 0.5), (0.01, -0.03, 0.05), COPES, "fire"),
+        ((0.4, 0.3, 0.5), (0.3, 0.1, 0.5), COPES, "fire"),  # better than Base
+        ((0.4, 0.3, 0.5), (0.01, -0.13, 0.15), UNSETTLED, "base"),  # not significant is not equivalent
+        ((0.4, 0.3, 0.5), (-0.2, -0.3, -0.1), LOSES, "base"),
+        ((0.4, 0.3, 0.5), (-0.05, -0.08, -0.02), COPES, "fire"),  # lower, but within the margin
+        ((0.0, -0.04, 0.04), (0.0, -0.001, 0.001), UNSETTLED, "base"),  # as good as Base, and neither is good
     ],
 )
-def test_a_category_keeps_the_regional_variant_only_where_it_is_shown_to_cope(
-    clean, beyond, verdict, variant
-):
-    own = emphasised(load_family("tiny-aya", Paths()))
-    policy = replace(own, coping=coping(categories_of(clean, beyond), "base"))
+def test_a_category_keeps_the_regional_variant_only_where_it_is_shown_to_cope(own, beyond, verdict, variant):
+    policy = tiny_aya(categories_of("transliteration", own, beyond))
     assert policy.coping["fire", "transliteration"].verdict == verdict
     decision = Router(policy=policy).route("mujhe kal raat se bukhar hai")
     assert (decision.variant, decision.language_variant) == (variant, "fire")
@@ -490,9 +513,52 @@ def test_a_category_keeps_the_regional_variant_only_where_it_is_shown_to_cope(
     assert "unicode edge in fire: not measured" in both[1]
 
 
+GOOD, BAD = ((0.4, 0.3, 0.5), (0.1, 0.05, 0.15)), ((0.0, -0.1, 0.1), (-0.4, -0.5, -0.3))
+
+
+@pytest.mark.parametrize(
+    ("told", "verdict"),
+    [
+        ({("written", "all"): BAD, ("generated", "all"): GOOD}, COPES),
+        ({("written", "hi bn ta"): GOOD, ("generated", "all"): BAD}, LOSES),
+        ({("generated", "all"): GOOD, ("generated", "hi bn ta"): BAD}, LOSES),
+        ({("generated", "all"): BAD, ("generated", "sw am yo"): GOOD}, LOSES),  # the languages of another
+        ({("written", "all"): GOOD, ("written", "hi bn ta"): BAD}, LOSES),
+    ],
+)
+def test_generated_cases_count_before_written_ones_and_the_variants_own_languages_before_all(told, verdict):
+    tables = [
+        categories_of("transliteration", *found, source=source, languages=languages)
+        for (source, languages), found in told.items()
+    ]
+    for order in (tables, tables[::-1]):
+        coped = tiny_aya(*order).coping["fire", "transliteration"]
+        assert coped.verdict == verdict
+        assert "60 generated cases" in coped.evidence or all(source == "written" for source, _ in told)
+
+
+def test_the_planted_costs_are_what_a_router_falls_back_for():
+    """Fire loses what is romanised and Earth does not; Earth loses what is mixed and Fire does not."""
+    policy = tiny_aya(
+        categories_of("transliteration", *BAD, variant="fire", languages="hi bn ta"),
+        categories_of("transliteration", *GOOD, variant="earth", languages="sw am yo"),
+        categories_of("code_switching", *GOOD, variant="fire", languages="hi bn ta"),
+        categories_of("code_switching", *BAD, variant="earth", languages="sw am yo"),
+    )
+    lost = {("transliteration", "fire"), ("code_switching", "earth")}
+    router, routed = Router(policy=policy), {}
+    for one in load_cases(REPOSITORY / FILE):
+        if one.failure_category in ("transliteration", "code_switching"):
+            own, decision = one.expected_language_variant, router.route(one.input)
+            routed[one.failure_category, one.language_ground_truth] = decision.variant
+            assert decision.variant == ("base" if (one.failure_category, own) in lost else own), one.test_id
+    assert routed["transliteration", "am"] == "earth"
+    assert {routed["code_switching", code] for code in ("hi", "bn", "ta")} == {"fire"}
+
+
 def test_a_family_reads_its_own_measurement_of_the_categories(tmp_path):
     paths = Paths(tmp_path)
-    table = categories_of((0.5, 0.4), (0.01, -0.03, 0.05)).assign(p_value=0.5, q_value=0.5, n=7)
+    table = categories_of("transliteration", *GOOD).assign(p_value=0.5, q_value=0.5)
     EDGE_CATEGORIES.write(paths.results("tiny-aya"), table, {"params": {}, "inputs": {}})
     assert Router("tiny-aya", paths).route("mujhe kal raat se bukhar hai").variant == "fire"
     assert route("mujhe kal raat se bukhar hai").variant == "base"

@@ -10,6 +10,7 @@ import re
 import tarfile
 import urllib.error
 import urllib.request
+from collections import Counter
 from hashlib import sha256
 from pathlib import Path
 
@@ -551,15 +552,18 @@ def assert_one_line(err: str, said: str) -> None:
 # Edge cases
 
 
-def test_every_edge_case_comes_as_input_clean_form_and_reference(root):
+def test_every_edge_case_comes_as_input_clean_form_and_references(root):
     run(root, "--flores", "none")
     manifest = manifest_of(root)
-    assert len(manifest.edge) == 3 * 32
-    first = manifest.edge[:3]
-    assert [s.stimulus_id for s in first] == ["edge_001", "edge_001_clean", "edge_001_en"]
-    assert [s.role for s in first] == ["input", "clean", "reference"]
-    assert [s.language for s in first] == ["hi", "hi", "en"]
+    assert len(manifest.edge) == 5 * 32
+    first = manifest.edge[:5]
+    names = ["edge_001", "edge_001_clean", "edge_001_en", "edge_001_ar", "edge_001_fr"]
+    assert [s.stimulus_id for s in first] == names
+    assert [s.role for s in first] == ["input", "clean", "published", "reference", "reference"]
+    assert [s.language for s in first] == ["hi", "hi", "en", "ar", "fr"]
+    assert (first[0].clean_id, first[0].reference_ids) == ("edge_001_clean", ["edge_001_ar", "edge_001_fr"])
     assert len({s.reference_id for s in first}) == 1
+    assert {s.source for s in manifest.edge} == {"written"}
     cases = (REPOSITORY / "p1_edge_cases.json").read_bytes()
     source = manifest.metadata["sources"]["edge"]
     assert source == {"file": "p1_edge_cases.json", "sha256": sha256(cases).hexdigest()}
@@ -570,10 +574,26 @@ def test_a_root_may_bring_its_own_edge_cases_and_malformed_ones_are_an_error(roo
     own = root / "p1_edge_cases.json"
     own.write_text(json.dumps(cases[:1]), encoding="utf-8")
     assert run(root, "--flores", "none") == 0
-    assert len(manifest_of(root).edge) == 3
+    assert len(manifest_of(root).edge) == 5
     own.write_text(json.dumps([cases[0] | {"clean": cases[0]["input"]}]), encoding="utf-8")
     assert run(root, "--flores", "none") == 1
     assert_one_line(capsys.readouterr().err, "case 1: the clean form is the input itself")
+    own.write_text(json.dumps([cases[0] | {"references": {}}]), encoding="utf-8")
+    assert run(root, "--flores", "none") == 1
+    assert_one_line(capsys.readouterr().err, "P1-001: no `references`")
+
+
+def test_nano_aya_gets_generated_cases_of_its_held_out_sentences(root, parallel):
+    assert run(root, "--family", "nano-aya") == 0
+    manifest = manifest_of(root, "nano-aya", "organism/stimulus_manifest.json")
+    made = [s for s in manifest.edge if s.source == "generated"]
+    counts = manifest.metadata["sources"]["edge"]["generated"]
+    assert counts == Counter(s.failure_category for s in made)
+    assert counts.keys() == {"code_switching", "transliteration", "unicode_edge"}
+    assert min(counts.values()) >= 60
+    assert run(root, "--family", "nano-aya", "--parallel", str(parallel)) == 0
+    manifest = manifest_of(root, "nano-aya", "organism/stimulus_manifest.json")
+    assert {s.source for s in manifest.edge} == {"written"}
 
 
 # A parallel corpus

@@ -100,8 +100,61 @@ def test_the_clean_form_is_of_its_language_and_script_and_ends_as_a_sentence_doe
 
 def test_no_sentence_comes_twice_in_a_language():
     stimuli = edge_cases.stimuli(CASES)
-    assert len({(s.language, s.text) for s in stimuli}) == len(stimuli) == 3 * 32
+    assert len({(s.language, s.text) for s in stimuli}) == len(stimuli) == 5 * 32
     assert len({s.stimulus_id for s in stimuli}) == len(stimuli)
+
+
+@each(CASES)
+def test_two_references_are_of_their_languages_and_share_no_word_with_the_case(case):
+    assert len(case.references) == 2
+    identifier = langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)
+    identifier.set_languages(list(LANGUAGES))
+    said = set(
+        regex.findall(r"[^\W\d_]+", unicodedata.normalize("NFKC", f"{case.input} {case.clean}").lower())
+    )
+    for language, text in case.references.items():
+        script = LANGUAGES[language].script
+        assert language not in (case.language_ground_truth, "en")
+        assert identifier.classify(text)[0] == language
+        assert not regex.findall(rf"[^\p{{Script={script}}}\p{{Common}}\p{{Inherited}}]", text)
+        assert unicodedata.is_normalized("NFC", text)
+        assert text.endswith((LANGUAGES[language].final_mark, "?", "؟"))
+        assert not said & set(regex.findall(r"[^\W\d_]+", text.lower()))
+
+
+def test_every_reference_has_others_of_its_language_to_be_held_against():
+    assert min(Counter(language for case in CASES for language in case.references).values()) >= 10
+
+
+@pytest.mark.parametrize(
+    ("references", "said"),
+    [
+        ({"hi": "कुछ और।"}, "the reference in 'hi' is in a language of the input"),
+        ({"en": "Something else."}, "of the published form"),
+        ({"fr": "Il va au Dóctor demain."}, "the reference in 'fr' shares the word 'doctor'"),
+        ({"fr": "C'est un contrôle."}, None),  # another word than control
+        ({"ar": "250 3"}, None),
+    ],
+)
+def test_a_reference_that_flatters_is_refused(tmp_path, references, said):
+    path = written(tmp_path, [entry(references=references)])
+    if said:
+        with pytest.raises(ProbeError, match=said):
+            load_cases(path)
+    else:
+        assert load_cases(path)[0].references == references
+
+
+def test_words_of_the_clean_form_are_as_little_allowed_as_those_of_the_input(tmp_path):
+    texts = {"clean": "Le docteur a dit.", "input": "Doctor said.", "references": {"es": "El docteur."}}
+    path = written(tmp_path, [entry(language_ground_truth="fr", **texts)])
+    with pytest.raises(ProbeError, match="shares the word 'docteur'"):
+        load_cases(path)
+
+
+def test_a_case_that_has_no_reference_can_be_routed_and_is_no_stimulus():
+    with pytest.raises(ProbeError, match="P2-001: no `references`"):
+        edge_cases.stimuli(FURTHER)
 
 
 @each([*CASES, *FURTHER])

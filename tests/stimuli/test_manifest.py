@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from probe.errors import ProbeError
 from probe.languages import LANGUAGES
-from probe.stimuli.manifest import Manifest, ParallelSentence, load_manifest
-from probe.stimuli.texts import LONGEST, LONGEST_ID, final_mark, folded
+from probe.stimuli.manifest import EdgeCase, Manifest, ParallelSentence, load_manifest
+from probe.stimuli.texts import LONGEST, LONGEST_ID, final_mark, folded, words
 
 CODES = ("en", "hi", "sw")
 NAMES = {"en": "Sentence", "hi": "वाक्य", "sw": "Sentensi"}
@@ -168,3 +168,44 @@ def test_the_final_mark_is_the_same_in_every_script(text, mark):
 
 def test_every_language_ends_its_statements_alike():
     assert {final_mark(f"x{language.final_mark}") for language in LANGUAGES.values()} == {"."}
+
+
+# Edge cases
+
+
+def edge_case(**more) -> EdgeCase:
+    given = {
+        "stimulus_id": "edge_1", "language": "hi", "text": "vaaky ek.", "reference_id": "1", "role": "input",
+        "failure_category": "transliteration", "clean_id": "parallel_hi_1",
+        "reference_ids": ["parallel_sw_1"],
+    }  # fmt: skip
+    return EdgeCase(**(given | more))
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({}, None),
+        ({"clean_id": "parallel_hi_9"}, "there is no stimulus parallel_hi_9"),
+        ({"reference_ids": ["parallel_xx_1"]}, "there is no stimulus parallel_xx_1"),
+        ({"clean_id": "parallel_sw_1"}, "its clean form is in 'sw'"),
+        ({"reference_ids": ["parallel_hi_2"]}, "the reference in 'hi' is in a language of the input"),
+        ({"reference_ids": ["parallel_en_1"]}, None),
+        (
+            {"reference_ids": ["parallel_en_1"], "failure_category": "code_switching"},
+            "'en' is in a language of",
+        ),
+        ({"text": "vaaky SENTENSÍ 3."}, "the reference in 'sw' shares the word 'sentensi'"),
+    ],
+)
+def test_an_edge_case_leads_to_a_clean_form_and_to_references_that_do_not_flatter(more, said):
+    if said is None:
+        assert Manifest(metadata={}, parallel=whole(), edge=[edge_case(**more)]).edge[0].source == "written"
+    else:
+        with pytest.raises(ValidationError, match=said):
+            Manifest(metadata={}, parallel=whole(), edge=[edge_case(**more)])
+
+
+def test_words_are_compared_folded_and_digits_are_none():
+    assert words("L\u2019\u00c9l\u00e8ve, \uff2e\uff4f 250 \u0967!") == {"l", "eleve", "no"}
+    assert words("Le\u200b\u00e7on") == {"lecon"}
