@@ -36,8 +36,8 @@ CONVENTIONS = {
     "languages": "of the inputs: all, or those that a variant emphasises",
     "q_value": "Benjamini-Hochberg; edge_effects: cases and variants of a source and contrast; "
     "edge_categories: categories and variants of a source, languages and contrast, all categories together "
-    "apart; failure_cases: of one kind of stimuli all concepts, languages and variants in which Base commits, "
-    "failing or not",
+    "apart; failure_cases: of one kind of stimuli all concepts, languages and variants in which Base "
+    "commits, failing or not",
     "significant": f"q < {ALPHA}",
 }
 
