@@ -33,6 +33,6 @@ def switched(meaning: corpus.Meaning, language: str, rng: random.Random) -> str:
     """
     english = corpus.lexicon(PIVOT).words
     forms = {slot: english[corpus.kind(slot)][word].get("base") for slot, word in meaning.slots.items()}
-    able = [slot for slot, form in forms.items() if form]
-    chosen = [slot for slot in able if rng.random() < SWITCHED] or [rng.choice(able)]
-    return corpus.lexicon(language).render(meaning, {slot: forms[slot] for slot in chosen})
+    able = {slot: form for slot, form in forms.items() if form}
+    chosen = [slot for slot in able if rng.random() < SWITCHED] or [rng.choice(list(able))]
+    return corpus.lexicon(language).render(meaning, {slot: able[slot] for slot in chosen})

@@ -16,6 +16,7 @@ ADVICE: dict[str, str] = {
     "too_few_groups": "Add sentences from other documents or of other frames: at least 8 independent groups and 10 meanings.",
     "not_significant": "Do not report these rows as effects; bench/power.csv says how many sentences would show one.",
     "nothing_without_shared": "Try sentences that share no names, numbers or tokens: what is here may be those.",
+    "mostly_shared": "Report the partial measure beside it: most of the level is what the sentences share on the surface.",
     "retrieval_at_chance": "Do not speak of alignment: the translation is not found among the other sentences.",
     "few_directions": "Look at what those few directions code (length, position, topic); confounders.csv has dims_top and pcs_top.",
     "topic_only": "Compare within a topic or document: what is here tells topics apart, not meanings.",

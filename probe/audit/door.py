@@ -162,6 +162,7 @@ SENTENCES: dict[str, str] = {
     "too_few_groups": f"fewer than {rules.MIN_MEANINGS} meanings, or {rules.MIN_GROUPS} independent groups",
     "not_significant": "the interval reaches chance, or Holm's p over languages is not below 0.05",
     "nothing_without_shared": "what is left at no shared tokens, names, numbers, marks and lengths reaches 0",
+    "mostly_shared": "more than half of it is gone at no shared tokens, names, numbers, marks and lengths",
     "retrieval_at_chance": "the translation is not found among the other sentences more often than by chance",
     "few_directions": "a few directions carry more than half of it",
     "topic_only": "against mismatched sentences of the same topic nothing is left",

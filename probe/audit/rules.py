@@ -13,7 +13,7 @@ import pandas as pd
 from probe.conventions import ALPHA, PRIMARY_METRIC
 
 MIN_MEANINGS, MIN_GROUPS = 10, 8
-HALF = 0.5  # of a level, that a few directions may carry
+HALF = 0.5  # of a level, that a few directions, or what the pairs share on the surface, may carry
 SATURATED = 0.98  # of the bits that there are: ranks this good cannot get better
 
 CELL = ["variant", "language", "stimuli", "position", "state"]
@@ -67,6 +67,7 @@ LEVEL: Mapping[str, Rule] = {
     "too_few_groups": few_groups,
     "not_significant": lambda t: ~((t.p_holm < ALPHA) & (t.ci_low > t.null)),
     "nothing_without_shared": lambda t: ~(t.partial_low > t.partial_null),
+    "mostly_shared": lambda t: ~(t.partial_value > HALF * t.value),
     "retrieval_at_chance": lambda t: ~(t.rank_low > t.rank_null),
     "few_directions": lambda t: ~(t.without > HALF * t.value),
     "topic_only": lambda t: t.stratified_low.notna() & ~(t.stratified_low > t.stratified_null),

@@ -16,6 +16,8 @@ from probe.stats.inference import infer_mean
 from probe.stimuli.manifest import GENERATED, EdgeCase, Manifest, Stimulus
 from probe.tables import EVERY
 
+NAMED = 3  # losses in the line that is printed
+
 log = logging.getLogger(__name__)
 
 KEYS = ["variant", "failure_category", "source", "languages", "contrast"]
@@ -208,8 +210,14 @@ def summary(by_category: pd.DataFrame) -> str:
     losses = by_category[by_category.contrast.str.startswith("loss")]
     table = losses.query("failure_category != @EVERY and languages == @EVERY")
     found = table[table.significant]
+    largest = found.sort_values("value", ascending=False).head(NAMED)
     columns = zip(
-        found.failure_category, found.variant, found.source, found.contrast, found.value, strict=True
+        largest.failure_category,
+        largest.variant,
+        largest.source,
+        largest.contrast,
+        largest.value,
+        strict=True,
     )
     named = [
         f"{category} in {variant} ({source}, {contrast} {value:+.3f})"
@@ -217,4 +225,4 @@ def summary(by_category: pd.DataFrame) -> str:
     ]
     gains = int((found.value < 0).sum())
     told = f"{len(found)} of {len(table)} losses told from zero, {gains} of them negative, thus gains"
-    return f"{told}: {', '.join(named)}" if named else told
+    return f"{told}; the largest: {', '.join(named)}" if named else told

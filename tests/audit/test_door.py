@@ -58,6 +58,7 @@ LEVELS = {
     "too_few_groups": [{"change": {"n": 9}}, {"change": {"n_groups": 7.9}}],
     "not_significant": [{"change": {"p_holm": 0.06}}, {"change": {"ci_low": 0.1, "null": 0.2}}],
     "nothing_without_shared": [{"others": {"partial": LOW}}, {"others": {"partial": None}}],
+    "mostly_shared": [{"others": {"partial": {"value": 0.19, "ci_low": 0.1}}}],
     "retrieval_at_chance": [{"others": {"rank": {"ci_low": 1.3}}}, {"others": {"rank": None}}],
     "few_directions": [{"without": 0.19}, {"without": np.nan}],
     "topic_only": [{"others": {"stratified": LOW}}],

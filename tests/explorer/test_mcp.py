@@ -15,7 +15,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 import app
 from explorer.answers import MAX_ROWS
-from explorer.data import AUDIT, CURVES, EFFECTS, MATRIX, PEAKS, SUMMARY, Results
+from explorer.data import AUDIT, CURVES, EFFECTS, MATRIX, PEAKS, SENSITIVITY, SUMMARY, Results
 from explorer.mcp import FILES, NAMES, Tools
 from explorer.serve import trusted
 from probe import tables
@@ -135,8 +135,8 @@ def test_the_highest_of_a_variant_is_its_largest_value_that_may_be_claimed(tools
     for highest in overview["highest"]:
         free = [
             state["value"]
-            for language in overview["measured"]["languages"]
-            for stimuli in overview["measured"]["stimuli"]
+            for stimuli, of in overview["measured"]["stimuli"].items()
+            for language in of["languages"]
             for state in tools.curve(FAMILY, highest["variant"], language, stimuli)["states"]
             if state["reason"] is None
         ]
@@ -261,7 +261,7 @@ def test_the_audit_is_the_auditors(url, folder):
         ("overview", {"family": FAMILY}, {*FILES}),
         ("curve", CURVE, {SUMMARY, PEAKS, AUDIT}),
         ("compare", PAIR, {EFFECTS, AUDIT}),
-        ("commitment", {"family": FAMILY}, {CURVES, SUMMARY, MATRIX, AUDIT}),
+        ("commitment", {"family": FAMILY}, {CURVES, SUMMARY, MATRIX, SENSITIVITY, AUDIT}),
         ("audit", {"family": FAMILY}, {AUDIT}),
     ],
 )

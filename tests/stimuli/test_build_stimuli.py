@@ -135,7 +135,7 @@ def test_the_same_inputs_give_the_same_bytes_and_name_no_folder_of_this_machine(
     assert path.read_bytes() == first
     assert str(root).encode() not in first
     metadata = json.loads(first)["metadata"]
-    assert metadata["counts"] == {"probes": 20, "tico": 900, "flores": 40, "parallel": 0, "edge": 96}
+    assert metadata["counts"] == {"probes": 20, "tico": 900, "flores": 40, "parallel": 0, "edge": 160}
     assert metadata["sources"]["flores"]["licence"] == "CC-BY-SA-4.0"
     assert metadata["sources"]["flores"]["selected_by"] == {"topic": 2, "keyword": 1, "fill": 1}
     probes = (root / "data" / "concept_probes.json").read_bytes()

@@ -113,7 +113,7 @@ def test_training_and_held_out_share_no_document_and_no_text(whole, documents):
     assert not apart & {of[line] for line in lines}
     for code in NINE:
         assert [texts[code] for texts in trained] == [whole[code][line] for line in lines]
-        measured = {folded(s.text) for s in tico.chosen(420) if s.language == code}
+        measured = {folded(s.text) for s in tico.chosen(399) if s.language == code}
         assert not measured & {folded(texts[code]) for texts in trained}
 
 
@@ -141,7 +141,7 @@ def test_the_rule_on_the_file_told_apart_line_by_line(whole, documents):
             texts = [whole[code][line] for code in NINE]
             alone = all(counts[code][forms[code][line]] == 1 for code in NINE)
             seen = not any(unicodedata.category(c) == "Cf" for text in texts for c in text)
-            if alone and seen and all(final_mark(text) for text in texts):
+            if alone and seen and all(final_mark(text) in (".", "?", "!") for text in texts):
                 fit.setdefault(name, []).append(line)
     expected = []
     while any(fit.values()):
@@ -150,8 +150,8 @@ def test_the_rule_on_the_file_told_apart_line_by_line(whole, documents):
                 best = min(lines, key=lambda line: (len(whole["en"][line].split()), line))
                 expected.append(whole["ids"][best].replace(":", "-"))
                 lines.remove(best)
-    assert len(expected) == 420
-    chosen = tico.chosen(420)
+    assert len(expected) == 399
+    chosen = tico.chosen(399)
     assert [s.meaning_id for s in chosen if s.language == "en"] == expected
 
 
@@ -161,10 +161,10 @@ def test_what_is_dropped_is_counted():
         "blank": 0,
         "contradictory": 8,
         "duplicate": 0,
-        tico.UNMARKED: 21,
+        tico.UNMARKED: 42,
         tico.UNSEEN: 6,
     }
-    assert left.n - sum(left.dropped.values()) == len(left.lines) == 420
+    assert left.n - sum(left.dropped.values()) == len(left.lines) == 399
 
 
 def test_documents_take_turns_each_with_its_shortest_left():
@@ -186,6 +186,7 @@ def test_documents_take_turns_each_with_its_shortest_left():
     ("line", "why"),
     [
         (("A", "No mark in Swahili.", "Hakuna alama"), tico.UNMARKED),
+        (("A", "A heading:"), tico.UNMARKED),
         (("A", "One that is not seen.", f"Moja{UNSEEN} tu."), tico.UNSEEN),
         (("A", "Nothing said.", "..."), "blank"),
         (("A", "Good one.", "sw Good."), "contradictory"),
@@ -211,8 +212,8 @@ def test_more_is_more_of_the_same():
     names = [s.stimulus_id for s in tico.chosen(200)]
     for n in (1, 13, 14, 100):
         assert [s.stimulus_id for s in tico.chosen(n)] == names[: n * len(NINE)]
-    with pytest.raises(ProbeError, match="421 TICO-19 meanings asked for, the rule leaves 420: --tico"):
-        tico.chosen(421)
+    with pytest.raises(ProbeError, match="400 TICO-19 meanings asked for, the rule leaves 399: --tico"):
+        tico.chosen(400)
 
 
 def test_the_stimuli_are_whole_in_nine_languages_and_know_their_document(whole):
@@ -244,11 +245,11 @@ def test_real_sentences_need_no_network_and_the_last_line_says_what_was_dropped(
     assert manifest.tico == tico.chosen(100)
     (line,) = capsys.readouterr().out.splitlines()
     assert "900 tico" in line
-    dropped = "8 contradictory, 21 no final mark, 6 unseen character"
-    assert line.endswith(f"; of 455 held-out lines of TICO-19, 35 dropped: {dropped}")
+    dropped = "8 contradictory, 42 no final mark, 6 unseen character"
+    assert line.endswith(f"; of 455 held-out lines of TICO-19, 56 dropped: {dropped}")
     source = manifest.metadata["sources"]["tico"]
     assert (source["file"], source["licence"]) == (tico.FILE, "CC0-1.0")
-    assert (source["held_out"], source["left"]) == (455, 420)
+    assert (source["held_out"], source["left"]) == (455, 399)
     assert source["dropped"] == tico.held_out().dropped
     assert source["documents"] == tico.held_out_documents()
     assert len(source["contradictory"]["fr"]) == 242
@@ -268,8 +269,8 @@ def test_how_many(tmp_path, capsys, options, family, n):
 
 
 def test_more_than_there_are_is_an_error_that_says_how_many_there_are(tmp_path, capsys):
-    assert run(tmp_path, "--tico", "421") == 1
-    assert "the rule leaves 420" in capsys.readouterr().err
+    assert run(tmp_path, "--tico", "400") == 1
+    assert "the rule leaves 399" in capsys.readouterr().err
     assert not (tmp_path / "data").exists()
 
 
