@@ -210,7 +210,7 @@ def summary(by_category: pd.DataFrame) -> str:
     losses = by_category[by_category.contrast.str.startswith("loss")]
     table = losses.query("failure_category != @EVERY and languages == @EVERY")
     found = table[table.significant]
-    largest = found.sort_values("value", ascending=False).head(NAMED)
+    largest = found.nlargest(NAMED, "value")
     columns = zip(
         largest.failure_category,
         largest.variant,
