@@ -207,9 +207,9 @@ def _mean(values: np.ndarray, shared: Groups | None) -> dict[str, float]:
 
 def summary(by_category: pd.DataFrame) -> str:
     """One line: the losses of categories, in all languages, that are told from zero."""
-    losses = by_category[by_category.contrast.str.startswith("loss")]
+    losses = by_category.loc[by_category["contrast"].str.startswith("loss")]
     table = losses.query("failure_category != @EVERY and languages == @EVERY")
-    found = table[table.significant]
+    found = table.loc[table["significant"]]
     largest = found.nlargest(NAMED, "value")
     columns = zip(
         largest.failure_category,
