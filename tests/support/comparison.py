@@ -73,6 +73,8 @@ def _tolerance(table: pd.DataFrame, column: str) -> np.ndarray | float:
         return close
     # A contrast of two measured curves has a step of each
     step = (2 if "contrast" in table else 1) / table["n"]
+    if column in ("ci_low", "ci_high") and "n_groups" in table:
+        step = step * (table["n"] / table["n_groups"]).fillna(1)  # an interval is over groups
     in_bits = (table["metric"] == "rank").to_numpy()
     return np.where(stepwise, np.maximum(step, close), close) * np.where(in_bits, RANK_BITS, 1)
 
@@ -93,6 +95,9 @@ def unlike(made: pd.DataFrame, expected: pd.DataFrame) -> Iterator[str]:
     one, other = one.loc[common], other.loc[common]
     for column in other:
         pair = [side[column] for side in (one, other)]
+        if _of_states(column):  # none is one after the last; whole numbers have a tolerance, too
+            last = max(side[column].max() for side in (one, other))
+            pair = [side.astype(float).fillna(last + 1) for side in pair]
         wrong = _apart(*pair, _tolerance(other.reset_index(), column))
         if wrong.any():
             row = common[int(wrong.argmax())]
