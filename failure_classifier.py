@@ -29,6 +29,7 @@ from probe import cli
 from probe.activations.opening import open_stores, provenance
 from probe.activations.store import ActivationStore
 from probe.alignment.cells import KINDS
+from probe.alignment.commitment import COSINE, ENDING
 from probe.audit import findings
 from probe.audit.door import Judge
 from probe.errors import ProbeError
@@ -59,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
 def read_commitments(paths: Paths, family: Family, manifest: Manifest) -> tuple[Path, pd.DataFrame]:
     """Raises ProbeError where the table is missing, damaged, or of other concepts than the manifest's."""
     source, command = COMMITMENT.path(paths, family.name), COMMITMENT.command(family.name)
-    commitments = COMMITMENT.read(paths, family.name, needs=["stimuli", f"{family.baseline}_layer"])
+    commitments = COMMITMENT.read(paths, family.name, needs=["stimuli", f"{family.baseline}{ENDING[COSINE]}"])
     keys = zip(commitments.stimuli, commitments.concept_id, commitments.language, strict=True)
     known = {(kind, s.meaning, s.language) for kind in KINDS for s in manifest.of_kind(kind)}
     if unknown := set(keys) - known:

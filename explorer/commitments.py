@@ -12,6 +12,8 @@ from explorer.data import CURVES, MATRIX, SENSITIVITY, SUMMARY, UNAUDITED, Resul
 from probe.alignment.commitment import (
     CALIBRATED,
     CONSECUTIVE,
+    COSINE,
+    ENDING,
     SHARE,
     commitment_states,
     held_levels,
@@ -108,7 +110,7 @@ def calibrated(
     parts, there = [], set(zip(measured.variant, measured.language, strict=True))
     for variant, language in (pair for pair in product(variants, languages) if pair in there):
         own = matrix.loc[matrix.language == language, ["concept_id", "concept"]]
-        layers = {"state": f"{variant}_calibrated", "by_cosine": f"{variant}_layer"}
+        layers = {"state": f"{variant}{ENDING[CALIBRATED]}", "by_cosine": f"{variant}{ENDING[COSINE]}"}
         states = {name: matrix.loc[own.index, column] for name, column in layers.items()}
         parts.append(own.assign(variant=variant, language=language, **states))
     table = pd.concat(parts, ignore_index=True)

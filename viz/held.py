@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from probe import curves
-from probe.alignment.commitment import CALIBRATED, CONSECUTIVE, COSINE, SHARE, held_level, of_probes
+from probe.alignment.commitment import CALIBRATED, CONSECUTIVE, COSINE, ENDING, SHARE, held_level, of_probes
 from probe.conventions import PRIMARY_METRIC
 from probe.errors import ProbeError
 from probe.families import Family
@@ -16,7 +16,6 @@ from probe.paths import Paths
 from probe.tables import COMMITMENT, SENSITIVITY, SUMMARY
 from viz import blocked, style
 
-SUFFIX = {COSINE: "_layer", CALIBRATED: "_calibrated"}
 METRIC = {COSINE: "cosine", CALIBRATED: PRIMARY_METRIC}  # whose level a commitment claims
 
 
@@ -64,11 +63,12 @@ def load(args: argparse.Namespace, paths: Paths, family: Family) -> Held:
     file is missing, damaged or of another run."""
     path, made_by = COMMITMENT.path(paths, family.name), COMMITMENT.command(family.name)
     matrix = of_probes(COMMITMENT.read(paths, family.name))
-    present = [str(name).removesuffix("_layer") for name in matrix if str(name).endswith("_layer")]
+    cosine = ENDING[COSINE]
+    present = [str(name).removesuffix(cosine) for name in matrix if str(name).endswith(cosine)]
     variants = style.measured(family, args.variants, present, path)
     if matrix.empty:
         raise ProbeError(f"{path} holds no concept; run: {made_by}")
-    criterion = CALIBRATED if all(f"{v}_calibrated" in matrix for v in variants) else COSINE
+    criterion = CALIBRATED if all(f"{v}{ENDING[CALIBRATED]}" in matrix for v in variants) else COSINE
     measured = curves.read(paths, family.name)
     languages = family.by_region(list(dict.fromkeys(matrix.language)))
     try:
@@ -105,7 +105,7 @@ def load(args: argparse.Namespace, paths: Paths, family: Family) -> Held:
 
 def _states(matrix: pd.DataFrame, variants: list[str], criterion: str) -> pd.DataFrame:
     """variant, concept_id, concept, language, state: NaN for never."""
-    columns = {f"{variant}{SUFFIX[criterion]}": variant for variant in variants}
+    columns = {f"{variant}{ENDING[criterion]}": variant for variant in variants}
     named = matrix.rename(columns=columns)
     cells = named.melt(["concept_id", "concept", "language"], variants, "variant", "state")
     return cells.assign(state=cells.state.astype(float))

@@ -45,7 +45,9 @@ def calibrated(
     places: dict[str, dict[str, Places]] = {}
     for kind in cells.KINDS:
         for language, pairs in cells.matched_pairs(manifest, kind).items():
-            own = sentences.setdefault(language, _by_kind(manifest, language))
+            if language not in sentences:
+                sentences[language] = _by_kind(manifest, language)
+            own = sentences[language]
             rivals = min(sum(map(len, sentences[code].values())) for code in (PIVOT, language)) - 1
             if rivals < MIN_RIVALS:
                 refused[f"{language}/{kind}/{PRIMARY_POSITION}/calibrated"] = (

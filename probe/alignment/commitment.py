@@ -33,6 +33,7 @@ SHARE = 0.95  # of the rivals
 SHARES = (SHARE, 0.99)
 MIN_RIVALS = 100  # fewer, as the 19 other probes, do not tell 95 % from chance
 COSINE, CALIBRATED = "cosine", "calibrated"  # the criteria
+ENDING = {COSINE: "_layer", CALIBRATED: "_calibrated"}  # of their columns in commitment_matrix.csv
 RULE = (
     f"calibrated: a pair beats {SHARE:.0%} of its rivals, in row and column, for {CONSECUTIVE} states, or "
     f"the least share above it that at most {ALPHA:.0%} of permuted pairs hold at whatever state; rivals: "
@@ -137,7 +138,7 @@ def commitment_matrix(
     first = next(iter(curves.values()))
     languages = list(next(iter(first.values())))
     states = {
-        f"{variant}_layer": {
+        f"{variant}{ENDING[COSINE]}": {
             language: commitment_states(
                 np.array([own[concept][language] for concept in first]), threshold, consecutive
             )
@@ -183,19 +184,19 @@ def measured_matrix(
     """
     tables = []
     for kind, items in cosines.items():
-        states: dict[str, dict[str, np.ndarray]] = {f"{variant}_layer": {} for variant, _ in items}
+        states: dict[str, dict[str, np.ndarray]] = {f"{variant}{ENDING[COSINE]}": {} for variant, _ in items}
         for (variant, language), curves in items.items():
             held = commitment_states(curves.round(CURVE_DECIMALS), threshold, consecutive)
-            states[f"{variant}_layer"][language] = held
+            states[f"{variant}{ENDING[COSINE]}"][language] = held
         for (variant, language), found in calibrated.get(kind, {}).items():
-            states.setdefault(f"{variant}_calibrated", {})[language] = found.states()
+            states.setdefault(f"{variant}{ENDING[CALIBRATED]}", {})[language] = found.states()
         languages = list(dict.fromkeys(language for _, language in items))
         table = matrix(names[kind], languages, states)
         table.insert(0, "stimuli", kind)
         tables.append(table)
     whole = pd.concat(tables, ignore_index=True)
-    layers = [column for column in whole if str(column).endswith("_layer")]
-    rest = [column for column in whole if str(column).endswith("_calibrated")]
+    layers = [column for column in whole if str(column).endswith(ENDING[COSINE])]
+    rest = [column for column in whole if str(column).endswith(ENDING[CALIBRATED])]
     return whole.reindex(columns=["stimuli", "concept_id", "concept", "language", *layers, *rest])
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from probe.activations.store import ActivationStore
+from probe.alignment.commitment import CALIBRATED, COSINE, ENDING
 from probe.audit.door import Judge, claimable
 from probe.conventions import ALPHA
 from probe.failures import evidence, losses
@@ -30,7 +31,6 @@ SHARED = 0.5  # of the languages; in which a concept's loss is not one of theirs
 TESTED = ["effect", "ci_low", "ci_high", "p_value"]
 TOLD = ["concept_id", "language", "variant", "concept", "stimulus_id", "text_preview", "n"]
 CELL = ["concept_id", "language"]
-CALIBRATED, RAW = "_calibrated", "_layer"  # endings of the columns of commitment_matrix.csv
 
 
 @dataclass(frozen=True)
@@ -139,8 +139,8 @@ def _of_language(
 
 
 def criterion(commitments: pd.DataFrame, baseline: str) -> str:
-    """The ending of the columns that count: the calibrated criterion where it was measured, else the raw."""
-    return CALIBRATED if f"{baseline}{CALIBRATED}" in commitments else RAW
+    """The ending of the columns that count: calibrated where that was measured, else the cosine."""
+    return ENDING[CALIBRATED if f"{baseline}{ENDING[CALIBRATED]}" in commitments else COSINE]
 
 
 def measured(commitments: pd.DataFrame, family: Family) -> list[str]:

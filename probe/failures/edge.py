@@ -211,18 +211,8 @@ def summary(by_category: pd.DataFrame) -> str:
     table = losses.query("failure_category != @EVERY and languages == @EVERY")
     found = table.loc[table["significant"]]
     largest = found.nlargest(NAMED, "value")
-    columns = zip(
-        largest.failure_category,
-        largest.variant,
-        largest.source,
-        largest.contrast,
-        largest.value,
-        strict=True,
-    )
-    named = [
-        f"{category} in {variant} ({source}, {contrast} {value:+.3f})"
-        for category, variant, source, contrast, value in columns
-    ]
+    form = "{failure_category} in {variant} ({source}, {contrast} {value:+.3f})"
+    named = [form.format_map(row) for row in largest.to_dict("records")]
     gains = int((found.value < 0).sum())
     told = f"{len(found)} of {len(table)} losses told from zero, {gains} of them negative, thus gains"
     return f"{told}; the largest: {', '.join(named)}" if named else told

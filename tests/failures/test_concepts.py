@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from probe.alignment.commitment import CALIBRATED, COSINE, ENDING
 from probe.audit.door import Judge, claimable
 from probe.audit.findings import Claim, Finding
 from probe.failures import cases, evidence, losses
@@ -283,10 +284,10 @@ def test_a_word_commits_where_half_of_its_sentences_have():
             "base_calibrated": pd.array(states, "Int64"),
         }
     )
-    assert cases.criterion(table, "base") == cases.CALIBRATED
-    assert cases.criterion(table.drop(columns="base_calibrated"), "base") == cases.RAW
+    assert cases.criterion(table, "base") == ENDING[CALIBRATED]
+    assert cases.criterion(table.drop(columns="base_calibrated"), "base") == ENDING[COSINE]
     words = {"a": ["0", "1", "2", "3", "4"], "b": ["5", "6", "7", "8", "9"], "c": ["0", "3"]}
-    found = cases.concept_commitments(table, _concepts_of(words), cases.CALIBRATED).set_index("concept_id")
+    found = cases.concept_commitments(table, _concepts_of(words), ENDING[CALIBRATED]).set_index("concept_id")
     assert found.base_commit.to_dict() == {"a": 5, "b": None, "c": 2}
 
 

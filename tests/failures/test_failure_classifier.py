@@ -8,6 +8,7 @@ import pytest
 import batch_runner
 import build_stimuli
 import failure_classifier
+from probe.alignment.commitment import COSINE, ENDING
 from probe.audit import findings
 from probe.audit.door import Judge
 from probe.failures import cases as failure_cases
@@ -70,7 +71,7 @@ def cases_of(root, evidence: list[tuple]) -> pd.DataFrame:
     )
     commitments = pd.read_csv(root / "results" / "tiny" / "commitment_matrix.csv")
     states = failure_cases.concept_commitments(
-        commitments[commitments.stimuli == "probes"], concepts(manifest, "probes"), failure_cases.RAW
+        commitments[commitments.stimuli == "probes"], concepts(manifest, "probes"), ENDING[COSINE]
     )
     columns = ["concept_id", "language", "effect", "p_value", "change", "shared"]
     table = pd.DataFrame(evidence, columns=columns).assign(
